@@ -1,0 +1,126 @@
+//! The seam between the crawl and what keeps its results: one commit per page, holding the resources, the accounting
+//! and the cursor that follows, so that a crash loses at most the page in flight and nothing is kept twice.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use fhirvest_fhir::bundle::Entry;
+
+use crate::ending::EndedBy;
+
+/// Identifies a partition within one run: stable over restarts, unique over the whole run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct PartitionKey(pub String);
+
+/// One search of the crawl with its own cursor and its own ending, as the store remembers it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Partition {
+    /// Stable key, e.g. `Practitioner/bare` or `Location/address-state=PA`.
+    pub key: PartitionKey,
+    /// The resource type whose matches this partition enumerates.
+    pub resource_type: String,
+    /// The first request, relative to the base URL: `Practitioner?_count=100`.
+    pub search: String,
+    /// Where it stands.
+    pub progress: Progress,
+}
+
+/// How far a partition has come.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Progress {
+    /// The next request, relative to the base URL where it lies under it; `None` before the first page or after the end.
+    pub cursor: Option<String>,
+    /// Why it ended; `None` while it is open.
+    pub ended_by: Option<EndedBy>,
+    /// Pages committed.
+    pub pages: u64,
+    /// Matches the server said there are (`Bundle.total`), the largest seen.
+    pub server_total: Option<u64>,
+    /// Times this partition was started anew after a lost cursor.
+    pub restarts: u32,
+    /// Normalised URLs already followed, newest last (bounded by the page limit), to see a cycle after a resume.
+    pub trail: Vec<u64>,
+    /// What the strategy needs to go on after a restart, in its own JSON (for example the bucket of a `prefix`).
+    pub state: Option<String>,
+}
+
+/// What follows a page.
+#[derive(Debug, Clone, PartialEq)]
+pub enum After {
+    /// Another request, relative to the base URL where it lies under it.
+    Next(String),
+    /// The partition is over, for this reason.
+    End(EndedBy),
+}
+
+/// One page to be kept in one commit.
+#[derive(Debug, Clone)]
+pub struct PageCommit {
+    /// The partition it belongs to.
+    pub partition: PartitionKey,
+    /// The page as received, decompressed. `entries` hold ranges into it.
+    pub body: Bytes,
+    /// Every entry that holds a resource, OperationOutcomes left out; those with `fault` go to the quarantine.
+    pub entries: Vec<Entry>,
+    /// `Bundle.total` where given.
+    pub total: Option<u64>,
+    /// What follows.
+    pub after: After,
+    /// Hash of the normalised URL of this page, appended to the trail.
+    pub url_hash: u64,
+}
+
+/// What became of the entries of one page: `received = archived + duplicates + variants + quarantined`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct PageCounts {
+    /// Entries with a resource.
+    pub received: u64,
+    /// New ids, now archived.
+    pub archived: u64,
+    /// Same id, same content as one already archived.
+    pub duplicates: u64,
+    /// Same id, other content: archived too, the older one marked as superseded.
+    pub variants: u64,
+    /// Unusable (no id, broken text) or of a type the job does not hold; kept in the quarantine with the reason.
+    pub quarantined: u64,
+    /// New ids among them that are matches of the partition's own type.
+    pub new_matches: u64,
+}
+
+/// What the crawl asks of whoever keeps its results. Two implementations: the ledger and archive of a run, and an
+/// in-memory one for tests.
+pub trait Store: Send + Sync + 'static {
+    /// Its error; any of them stops the run.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The partitions already known for a type, in the order they were added.
+    fn partitions(&self, resource_type: &str) -> impl Future<Output = Result<Vec<Partition>, Self::Error>> + Send;
+
+    /// Adds partitions (a key already present is left as it is), and closes `parent` with `EndedBy::Split` if one is
+    /// given, in one commit.
+    fn add_partitions(
+        &self,
+        parent: Option<&PartitionKey>,
+        partitions: Vec<Partition>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Archives the page and moves the cursor, in one commit. Returns only when both would survive a power cut.
+    fn commit(&self, page: PageCommit) -> impl Future<Output = Result<PageCounts, Self::Error>> + Send;
+
+    /// Ends a partition without a page (refused, failed, dead cursor), or starts it anew (`None`: cursor and trail are
+    /// cleared and `restarts` goes up by one).
+    fn close(
+        &self,
+        partition: &PartitionKey,
+        ended_by: Option<EndedBy>,
+        detail: Option<String>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Ids of archived resources of a type, in id order, after `after`, at most `limit` of them.
+    fn ids(
+        &self,
+        resource_type: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+}
