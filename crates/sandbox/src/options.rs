@@ -1,0 +1,65 @@
+//! How a sandbox behaves, besides what it holds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::faults::Fault;
+use crate::platforms::Platform;
+use crate::traffic::Traffic;
+
+/// Entries a page has when the client does not ask for a number: HAPI's default.
+pub(crate) const DEFAULT_COUNT: usize = 20;
+/// Entries a page has at most.
+pub(crate) const MAX_COUNT: usize = 5_000;
+
+/// How the sandbox behaves. The default is open, well behaved and speaks like HAPI.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The API key that every request under a mount must carry; without it the answer is 401.
+    pub api_key: Option<ApiKey>,
+    /// The bearer token that every request but `/metadata` must carry; without it the answer is 401.
+    pub bearer: Option<String>,
+    /// Habits of badly behaved servers, all at once.
+    pub faults: Vec<Fault>,
+    /// The server family whose habits are played.
+    pub platform: Option<Platform>,
+    /// Where requests are written down, for whoever wants to look.
+    pub traffic: Option<Arc<Traffic>>,
+    /// Entries of a page when the client names no `_count` (20 when absent).
+    pub default_count: Option<usize>,
+    /// Entries of a page at most; a larger `_count` is lowered to it (5,000 when absent).
+    pub max_count: Option<usize>,
+    /// Whether answers are gzip-compressed for clients that accept it. Off by default: it costs ten times what the
+    /// page itself costs.
+    pub gzip: bool,
+}
+
+/// An API key and the header it travels in. Its value never shows in `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The header's name, e.g. `x-api-key`; case does not matter.
+    pub header: String,
+    /// The key.
+    pub value: String,
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ApiKey").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Options")
+            .field("api_key", &self.api_key)
+            .field("bearer", &self.bearer.is_some())
+            .field("faults", &self.faults)
+            .field("platform", &self.platform)
+            .field("default_count", &self.default_count)
+            .field("max_count", &self.max_count)
+            .field("gzip", &self.gzip)
+            .finish_non_exhaustive()
+    }
+}

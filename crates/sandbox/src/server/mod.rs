@@ -1,0 +1,93 @@
+//! The HTTP face: from a listener to answers.
+
+pub(crate) mod answer;
+mod auth;
+mod call;
+mod route;
+mod search;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::error::SandboxError;
+use crate::faults::Behaviour;
+use crate::options::Options;
+use crate::search::SearchCache;
+use crate::traffic::{Exchange, Traffic};
+use crate::world::World;
+use call::Call;
+
+/// Everything that requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) world: Arc<World>,
+    pub(crate) options: Options,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) cache: SearchCache,
+    pub(crate) traffic: Arc<Traffic>,
+    /// Turns true when the sandbox stops: whoever hangs on purpose lets go.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Serves a world until `shutdown` is ready, then finishes the answers in flight.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    world: Arc<World>,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), SandboxError> {
+    let (stop, stopping) = watch::channel(false);
+    let app = Arc::new(App {
+        behaviour: Behaviour::new(&options),
+        traffic: options.traffic.clone().unwrap_or_default(),
+        world,
+        options,
+        cache: SearchCache::default(),
+        stopping,
+    });
+    let router = Router::new().fallback(handle).with_state(app);
+    let shutdown = async move {
+        shutdown.await;
+        // Nobody listening any more is fine: then nobody hangs either.
+        let _ = stop.send(true);
+    };
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .await
+        .map_err(|source| SandboxError::Serve { source })
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let call = match Call::read(&app, request).await {
+        Ok(call) => call,
+        Err(answer) => return answer.into_response(&app, false),
+    };
+    let number = app.traffic.arrived(exchange(&app, &call));
+    let answer = route::answer(&app, &call).await;
+    app.traffic.answered(number, answer.status.as_u16(), answer.body_len());
+    answer.into_response(&app, call.accepts_gzip())
+}
+
+fn exchange(app: &App, call: &Call) -> Exchange {
+    let key_header = app.options.api_key.as_ref().map(|key| key.header.as_str());
+    Exchange {
+        at: Instant::now(),
+        method: call.method.to_string(),
+        host: call.host.clone(),
+        target: call.target.clone(),
+        authorization: call.headers.contains_key("authorization"),
+        api_key: key_header.is_some_and(|header| call.headers.contains_key(header)),
+        prefer: call.header("prefer").map(str::to_owned),
+        status: 0,
+    }
+}
