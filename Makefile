@@ -1,0 +1,67 @@
+# The commands of the project. CI calls these and nothing else.
+#
+# A fresh machine needs Rust, git, make and python3; everything else is put into target/.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+PYTHON ?= python3
+VENV := target/venv
+CONFORMANCE_VENV := target/venv-conformance
+export FHIRVEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export FHIRVEST_CONFORMANCE_PYTHON := $(CURDIR)/$(CONFORMANCE_VENV)/bin/python
+# `cargo test` runs in each crate's folder, so the path must not be relative.
+export FHIRVEST_SHARED := $(abspath $(or $(FHIRVEST_SHARED),../shared))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check e2e conformance bench doc ci fmt clippy deny boundaries venv release
+
+help: ## Show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+run: ## Build, run every job against the built-in sandbox into ./lake, and say what to do next
+	$(CARGO) run --quiet --package fhirvest -- run
+
+test: venv ## Run every test that needs nothing but the project
+	$(CARGO) test --workspace
+
+e2e: venv ## Run only the tests that drive the binary like a user
+	$(CARGO) test --package fhirvest --test e2e
+
+conformance: venv $(CONFORMANCE_VENV)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
+	@test -d "$(FHIRVEST_SHARED)/data" || { echo "$(FHIRVEST_SHARED)/data is missing: set FHIRVEST_SHARED"; exit 1; }
+	$(CARGO) test --workspace -- --ignored
+
+bench: ## Measure the hot paths (release build)
+	$(CARGO) bench --workspace
+
+doc: ## Build the documentation, warnings refused
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+fmt:
+	$(CARGO) fmt --all -- --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+deny: ## Check licences, advisories and bans, where cargo-deny is there and its database can be had
+	.ci/deny
+
+boundaries: ## Check the crates' boundaries and the size of files
+	$(PYTHON) .ci/boundaries.py
+
+check: fmt clippy boundaries ## What to run before a commit
+
+release: ## Build the binary to ship
+	$(CARGO) build --release --package fhirvest
+
+ci: fmt clippy doc deny boundaries test conformance ## Everything that CI checks
+
+venv: $(VENV)/.ready
+$(VENV)/.ready: tests/support/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+$(CONFORMANCE_VENV)/.ready: tests/support/requirements-conformance.txt
+	$(PYTHON) -m venv $(CONFORMANCE_VENV)
+	$(CONFORMANCE_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@

@@ -1,0 +1,265 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Harvests US health payers' FHIR R4 APIs into Parquet that opens in DuckDB.
+#[derive(Debug, Parser)]
+#[command(name = "fhirvest", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done · 1 a bug · 2 usage or configuration · 3 refused by the server · 4 unavailable after retries ·
+5 finished but not complete · 6 storage · 75 asked to come back later · 130 interrupted after a clean commit";
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration folder; where there is none, the configuration inside the binary
+    #[arg(long, global = true, default_value = "config", value_name = "DIR", help_heading = "Global")]
+    pub(crate) config: Utf8PathBuf,
+    /// The folder with one file a job
+    #[arg(long, global = true, default_value = "jobs", value_name = "DIR", help_heading = "Global")]
+    pub(crate) jobs: Utf8PathBuf,
+    /// The lake's folder [default: from the configuration, ./lake]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
+    pub(crate) lake: Option<Utf8PathBuf>,
+    /// Say more (twice: each request)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global")]
+    pub(crate) verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global")]
+    pub(crate) quiet: bool,
+    /// How log lines look on standard error
+    #[arg(long, global = true, value_enum, default_value = "text", help_heading = "Global")]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run jobs now: all of them, or those named
+    #[command(after_help = "Example: fhirvest run provider-directory --max-pages 2")]
+    Run(Run),
+    /// Crawl a FHIR server that has no configuration, with the built-in views
+    #[command(after_help = "Example: fhirvest harvest https://fhir.example.org/r4 -r Practitioner,Location -o lake")]
+    Harvest(Harvest),
+    /// Flatten FHIR files into tables, without a lake
+    #[command(after_help = "Example: fhirvest flatten --view config/views/plan-net/location.json --input Location.ndjson.zst --output location.parquet")]
+    Flatten(Flatten),
+    /// List, check and describe views
+    #[command(subcommand)]
+    Views(Views),
+    /// History: what was run, and what came of it
+    #[command(after_help = "Example: fhirvest runs 20261123T020000Z-provider-directory --json")]
+    Runs(Runs),
+    /// The catalogue: every API, how to sign in, and what is still to be filled in
+    #[command(after_help = "Example: fhirvest apis --json")]
+    Apis(Json),
+    /// Show the configuration as it is resolved, or the schema of its files
+    #[command(subcommand)]
+    Config(Config),
+    /// Serve a synthetic payer, or your own NDJSON, on this machine
+    #[command(after_help = "Example: fhirvest sandbox --listen 127.0.0.1:8080 --data ./ndjson")]
+    Sandbox(Sandbox),
+}
+
+/// `--json`.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON to standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The jobs; all of the jobs folder when none is named
+    #[arg(value_name = "JOB")]
+    pub(crate) names: Vec<String>,
+    /// Give up an unfinished run and start anew
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Where the APIs are reached: local, qa, production
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Only these resource types
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Stop each search after so many pages: a sample, never published as complete
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_pages: Option<u64>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Harvest {
+    /// The FHIR base URL
+    #[arg(value_name = "BASE_URL")]
+    pub(crate) base_url: String,
+    /// The resource types
+    #[arg(short, long, required = true, value_name = "TYPE,…", value_delimiter = ',')]
+    pub(crate) resources: Vec<String>,
+    /// The lake's folder
+    #[arg(short, long, value_name = "LAKE")]
+    pub(crate) output: Option<Utf8PathBuf>,
+    /// The source's name in the lake [default: the server's host]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// `_count`: how many resources to ask for in a page
+    #[arg(long, alias = "count", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) page_size: Option<u32>,
+    /// Requests a second, 0 for no limit [default: from the configuration, 5]
+    #[arg(long, value_name = "R")]
+    pub(crate) rate: Option<f64>,
+    /// Requests in flight
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+    /// The environment variable that holds an API key
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "bearer_env")]
+    pub(crate) api_key_env: Option<String>,
+    /// The header that carries the API key
+    #[arg(long, value_name = "HEADER", default_value = "x-api-key", requires = "api_key_env")]
+    pub(crate) api_key_header: String,
+    /// The environment variable that holds a bearer token
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) bearer_env: Option<String>,
+    /// Views to flatten with, below the views folder; by default those of the resource types
+    #[arg(long, value_name = "VIEW,…", value_delimiter = ',')]
+    pub(crate) views: Vec<String>,
+    /// Give up an unfinished run and start anew
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Stop each search after so many pages: a sample, never published as complete
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_pages: Option<u64>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Flatten {
+    /// A ViewDefinition file; several may be given
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) view: Vec<Utf8PathBuf>,
+    /// NDJSON (plain, .gz, .zst), a Bundle, a folder, or - for standard input; several may be given
+    #[arg(long, required = true, value_name = "PATH")]
+    pub(crate) input: Vec<Utf8PathBuf>,
+    /// A file that ends with .parquet, .ndjson, .csv or .arrow, or - for standard output; a folder for several views
+    #[arg(long, value_name = "PATH")]
+    pub(crate) output: Utf8PathBuf,
+    /// The format, where the output's name does not tell
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<TableFormat>,
+    /// Threads that flatten [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    Parquet,
+    Ndjson,
+    Csv,
+    Arrow,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Views {
+    /// The shipped views and what they hold
+    List(Json),
+    /// Compile view files and tell every mistake with its place
+    #[command(after_help = "Example: fhirvest views check my-view.json")]
+    Check {
+        /// ViewDefinition files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<Utf8PathBuf>,
+    },
+    /// Column names and SQL types, as CREATE TABLE statements
+    #[command(after_help = "Example: fhirvest views ddl plan-net/location")]
+    Ddl {
+        /// Shipped views such as plan-net/location or plan-net/*, or files; all shipped ones when none is named
+        #[arg(value_name = "VIEW")]
+        views: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// A run to show in full
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// How many runs to list
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Every setting with its value and where that comes from
+    #[command(after_help = "Example: fhirvest config show provider-directory")]
+    Show {
+        /// The job; without one, the defaults
+        #[arg(value_name = "JOB")]
+        job: Option<String>,
+        /// The environment whose file is laid over the defaults
+        #[arg(long, value_name = "NAME")]
+        environment: Option<String>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// The JSON Schema of the job files, or of the files of config/apis
+    Schema {
+        /// Which files
+        #[arg(value_enum, default_value = "job")]
+        kind: SchemaKind,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaKind {
+    Job,
+    Api,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sandbox {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Serve the NDJSON files (.ndjson, .gz, .zst) of this folder instead of a synthetic payer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "seed"])]
+    pub(crate) data: Option<Utf8PathBuf>,
+    /// Practitioners in the synthetic directory
+    #[arg(long, value_name = "N")]
+    pub(crate) size: Option<usize>,
+    /// The same seed makes the same world
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Misbehave; several may be given (`--fault help` lists them)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) fault: Vec<String>,
+    /// Behave as this vendor's servers do
+    #[arg(long, value_name = "NAME")]
+    pub(crate) platform: Option<String>,
+    /// Ask for this key in the header x-api-key; the environment variable that holds it
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) api_key_env: Option<String>,
+}

@@ -1,0 +1,33 @@
+//! `fhirvest config`.
+
+use fhirvest_jobs::{
+    config::{PublisherFile, Settings},
+    run::Exit,
+};
+
+use crate::{
+    arguments::{Config, Global, SchemaKind},
+    failure::Failure,
+    output,
+};
+
+pub(crate) fn config(global: &Global, command: &Config) -> Result<Exit, Failure> {
+    match command {
+        Config::Show { job, environment, json } => {
+            let mut flags = super::lake_flag(global);
+            flags.extend(environment.clone().map(|name| ("environment".to_owned(), name)));
+            let shown = super::loader(global, flags).show(job.as_deref())?;
+            if json.json {
+                output::json(&shown)?;
+            } else {
+                let rows = shown.into_iter().map(|one| vec![one.key, one.value, one.origin]).collect();
+                output::data(&output::table(&["setting", "value", "from"], rows))?;
+            }
+        }
+        Config::Schema { kind } => match kind {
+            SchemaKind::Job => output::json(&schemars::schema_for!(Settings))?,
+            SchemaKind::Api => output::json(&schemars::schema_for!(PublisherFile))?,
+        },
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,118 @@
+//! `fhirvest sandbox`, and the sandbox inside `fhirvest run`.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    net::{Ipv4Addr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
+
+use fhirvest_jobs::{
+    config::Job,
+    run::{self, Exit},
+};
+use fhirvest_sandbox::{ApiKey, Fault, Options, Platform, World};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::{
+    arguments::{Global, Sandbox},
+    failure::Failure,
+    output, telemetry,
+};
+
+/// The header in which the sandbox wants its key.
+const HEADER: &str = "x-api-key";
+
+pub(crate) async fn sandbox(global: &Global, arguments: &Sandbox) -> Result<Exit, Failure> {
+    if arguments.fault.iter().any(|name| name == "help") {
+        let rows = Fault::all().iter().map(|fault| vec![fault.to_string(), fault.description().to_owned()]).collect();
+        output::data(&output::table(&["fault", "what the sandbox then does"], rows))?;
+        return Ok(Exit::Done);
+    }
+    let settings = super::loader(global, Vec::new()).settings("sandbox")?.sandbox;
+    let faults = arguments
+        .fault
+        .iter()
+        .map(|name| Fault::from_str(name).map_err(|error| Failure::usage(format!("{error}: --fault help lists them"))))
+        .collect::<Result<Vec<_>, _>>()?;
+    let platform = arguments.platform.as_deref().map(Platform::from_str).transpose();
+    let platform = platform.map_err(|error| Failure::usage(error.to_string()))?;
+    let api_key = arguments.api_key_env.as_ref().map(|name| {
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| Failure::usage(format!("the environment variable {name} is not set")))?;
+        Ok::<_, Failure>(ApiKey { header: HEADER.to_owned(), value })
+    });
+    let options = Options { api_key: api_key.transpose()?, faults, platform, ..Options::default() };
+    let world = match &arguments.data {
+        Some(folder) => World::from_dir(folder.as_std_path()).map_err(|error| Failure::new(Exit::Usage, &error))?,
+        None => World::synthetic(arguments.seed.unwrap_or(settings.seed), arguments.size.unwrap_or(settings.size)),
+    };
+    let (listener, address) = listen(arguments.listen).await?;
+    let mut lines = Vec::new();
+    for mount in world.mounts() {
+        lines.push(format!("{}\thttp://{address}{}", mount.path.trim_start_matches('/'), mount.path));
+    }
+    output::data(&lines.join("\n"))?;
+    output::say("serving; press Ctrl-C to stop");
+    let stop = async {
+        telemetry::stop_signal().await;
+    };
+    fhirvest_sandbox::serve(listener, Arc::new(world), options, stop)
+        .await
+        .map_err(|error| Failure::new(Exit::Storage, &error))?;
+    Ok(Exit::Done)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |error| Failure::io(format!("{address} cannot be listened on"), &error);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// The sandbox that `fhirvest run` starts for jobs of the local environment. It stops when this is dropped.
+pub(crate) struct Embedded {
+    running: Vec<(fhirvest_jobs::config::SandboxConfig, run::Sandbox)>,
+    _stop: Vec<oneshot::Sender<()>>,
+}
+
+impl Embedded {
+    /// Starts a sandbox for each size and seed that the jobs ask for; none where no job wants one. Each has a key of
+    /// its own, made now and kept in memory, so that local runs go the same way as real ones.
+    pub(crate) async fn for_jobs(jobs: &[Job]) -> Result<Self, Failure> {
+        let mut embedded = Self { running: Vec::new(), _stop: Vec::new() };
+        for job in jobs.iter().filter(|job| job.source.sandbox_path().is_some()) {
+            if embedded.of(job).is_some() {
+                continue;
+            }
+            let config = job.settings.sandbox.clone();
+            let (listener, address) = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+            let key = SecretString::from(format!("{:016x}", RandomState::new().build_hasher().finish()));
+            let api_key = ApiKey { header: HEADER.to_owned(), value: key.expose_secret().to_owned() };
+            let options = Options { api_key: Some(api_key), ..Options::default() };
+            let world = Arc::new(World::synthetic(config.seed, config.size));
+            let (stop, stopped) = oneshot::channel::<()>();
+            tokio::spawn(async move {
+                let stopped = async {
+                    // The sender is dropped with the command: that is the signal.
+                    let _ = stopped.await;
+                };
+                if let Err(error) = fhirvest_sandbox::serve(listener, world, options, stopped).await {
+                    tracing::error!(%error, "the sandbox stopped");
+                }
+            });
+            let origin = format!("http://{address}/");
+            let origin = url::Url::parse(&origin).map_err(|error| Failure::new(Exit::Bug, &error))?;
+            let sandbox = run::Sandbox { origin, header: HEADER.to_owned(), key };
+            embedded.running.push((config, sandbox));
+            embedded._stop.push(stop);
+        }
+        Ok(embedded)
+    }
+
+    /// The sandbox of a job.
+    pub(crate) fn of(&self, job: &Job) -> Option<&run::Sandbox> {
+        self.running.iter().find(|(config, _)| *config == job.settings.sandbox).map(|(_, sandbox)| sandbox)
+    }
+}

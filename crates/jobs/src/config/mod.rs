@@ -1,0 +1,494 @@
+//! Configuration: files in layers, checked whole, resolved into [`Job`]s. Secrets stay references until a run needs
+//! them.
+
+mod catalog;
+mod check;
+mod model;
+mod quantity;
+mod secret;
+mod shipped;
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+pub use catalog::{Api, ApiEnvironment, Publisher, PublisherFile};
+pub use check::Mistake;
+pub use model::{
+    Auth, LimitsConfig, Publish, Rate, Refresh, ResourceConfig, RewriteRule, SandboxConfig, Settings, SourceConfig,
+    StrategyName, TrustedOrigin,
+};
+pub use quantity::{Size, Span};
+pub use secret::{SecretError, SecretRef};
+pub use shipped::{ConfigText, DEFAULTS};
+
+pub(crate) use check::{nearest, position};
+
+/// The newest file format this program reads.
+pub const VERSION: u32 = 1;
+
+/// The scheme of a base URL that names an API of the built-in sandbox: `sandbox:/highmark/provider-directory`.
+pub const SANDBOX_SCHEME: &str = "sandbox:";
+
+/// What is wrong with the configuration. All of these end the program with exit code 2, before anything is written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Mistakes in files, all of them.
+    #[error("{}", list(mistakes))]
+    Invalid {
+        /// In the order of the files.
+        mistakes: Vec<Mistake>,
+    },
+    /// The layers together do not make a job.
+    #[error("the settings of job `{job}` do not fit together: {message}")]
+    Merged {
+        /// The job's name.
+        job: String,
+        /// What is wrong, with the layer it comes from where that is known.
+        message: String,
+    },
+    /// A file that cannot be read.
+    #[error("{path} cannot be read")]
+    Unreadable {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No such job.
+    #[error("there is no job `{name}` in {folder} ({help})")]
+    NoJob {
+        /// What was asked for.
+        name: String,
+        /// Where it was looked for.
+        folder: Utf8PathBuf,
+        /// The nearest name.
+        help: String,
+    },
+    /// A job that cannot be resolved against the catalogue.
+    #[error("job `{job}`: {message}")]
+    Job {
+        /// The job's name.
+        job: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A secret that cannot be had.
+    #[error("job `{job}`: its credentials are not there")]
+    Secret {
+        /// The job's name.
+        job: String,
+        /// Why.
+        source: SecretError,
+    },
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    match mistakes.len() {
+        1 => lines.join(""),
+        n => format!("{n} mistakes in the configuration\n{}", lines.join("\n")),
+    }
+}
+
+/// A source with its place in the lake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Its name in the lake's paths: letters, digits and hyphens.
+    pub name: String,
+    /// The FHIR base URL, or `sandbox:/path`.
+    pub base_url: String,
+    /// How requests are authorized.
+    pub auth: Auth,
+    /// Origins besides the base URL's that may receive requests.
+    pub trusted_origins: Vec<TrustedOrigin>,
+    /// Replacements in the links that the server gives.
+    pub rewrite_next: Vec<RewriteRule>,
+}
+
+impl Source {
+    /// The path within the built-in sandbox, if that is where the source is.
+    #[must_use]
+    pub fn sandbox_path(&self) -> Option<&str> {
+        self.base_url.strip_prefix(SANDBOX_SCHEME)
+    }
+}
+
+/// A job, resolved: nothing is left to look up but its secrets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// The catalogued API, if it is one.
+    pub api: Option<String>,
+    /// Where the data come from.
+    pub source: Source,
+    /// All other settings.
+    pub settings: Settings,
+    /// The texts of its views, in path order.
+    pub views: Vec<ConfigText>,
+}
+
+/// One resolved value and where it comes from, for `fhirvest config show`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ShownValue {
+    /// The key with its tables: `rate.burst`.
+    pub key: String,
+    /// The value as JSON text.
+    pub value: String,
+    /// The layer: a file, `environment variable …` or `flag`.
+    pub origin: String,
+}
+
+/// Where the configuration is and what is laid over it.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    /// The configuration folder; where it does not exist, the shipped one inside the binary is used.
+    pub config: Utf8PathBuf,
+    /// The folder with one file a job.
+    pub jobs: Utf8PathBuf,
+    /// `FHIRVEST__…` variables; `None` takes the process's own.
+    pub variables: Option<BTreeMap<String, String>>,
+    /// Values from flags by key, laid over everything.
+    pub flags: Vec<(String, String)>,
+}
+
+struct Layer {
+    origin: String,
+    text: String,
+}
+
+impl Loader {
+    /// The names of all jobs, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn job_names(&self) -> Result<Vec<String>, ConfigError> {
+        let mut names = Vec::new();
+        for path in shipped::entries(&self.jobs)? {
+            if path.extension() == Some("toml") {
+                names.extend(path.file_stem().map(ToOwned::to_owned));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Loads the named jobs, or all of them.
+    ///
+    /// # Errors
+    /// Every mistake of every file concerned, together.
+    pub fn jobs(&self, names: &[String]) -> Result<Vec<Job>, ConfigError> {
+        let known = self.job_names()?;
+        let names = if names.is_empty() { &known } else { names };
+        let (mut jobs, mut mistakes) = (Vec::new(), Vec::new());
+        for name in names {
+            if !known.contains(name) {
+                let help = nearest(name, known.iter().map(String::as_str));
+                return Err(ConfigError::NoJob { name: name.clone(), folder: self.jobs.clone(), help });
+            }
+            match self.job(name) {
+                Ok(job) => jobs.push(job),
+                Err(ConfigError::Invalid { mistakes: more }) => {
+                    mistakes.extend(more.into_iter().filter(|one| !mistakes.contains(one)).collect::<Vec<_>>());
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        if mistakes.is_empty() { Ok(jobs) } else { Err(ConfigError::Invalid { mistakes }) }
+    }
+
+    /// The catalogue, by publisher.
+    ///
+    /// # Errors
+    /// Every mistake of every file of `config/apis/`.
+    pub fn catalog(&self) -> Result<BTreeMap<String, PublisherFile>, ConfigError> {
+        let schema = Value::from(schemars::schema_for!(PublisherFile));
+        let (mut catalog, mut mistakes) = (BTreeMap::new(), Vec::new());
+        for file in shipped::files(&self.config, "apis", ".toml")? {
+            let found = check::check(&file.origin, &file.text, &schema);
+            if !found.is_empty() {
+                mistakes.extend(found);
+                continue;
+            }
+            match toml::from_str::<PublisherFile>(&file.text) {
+                Ok(publisher) => {
+                    catalog.insert(file.path.trim_end_matches(".toml").to_owned(), publisher);
+                }
+                Err(error) => mistakes.push(from_toml(&file.origin, &file.text, &error)),
+            }
+        }
+        if mistakes.is_empty() { Ok(catalog) } else { Err(ConfigError::Invalid { mistakes }) }
+    }
+
+    /// The settings of a job that has no file: the defaults, variables and flags.
+    ///
+    /// # Errors
+    /// A variable or flag that does not fit.
+    pub fn settings(&self, name: &str) -> Result<Settings, ConfigError> {
+        self.merge(name, &self.layers(None, None)?)
+    }
+
+    /// The resolved values of a job, or of no job, each with its origin.
+    ///
+    /// # Errors
+    /// As [`Loader::jobs`].
+    pub fn show(&self, job: Option<&str>) -> Result<Vec<ShownValue>, ConfigError> {
+        let file = job.map(|name| self.job_file(name)).transpose()?;
+        let environment = self.environment(file.as_ref())?;
+        let layers = self.layers(file, environment.as_deref())?;
+        let settings = self.merge(job.unwrap_or("(none)"), &layers)?;
+        let tables: Vec<(String, toml::Table)> = layers
+            .iter()
+            .filter_map(|layer| Some((layer.origin.clone(), layer.text.parse::<toml::Table>().ok()?)))
+            .collect();
+        let mut shown = Vec::new();
+        leaves(&serde_json::to_value(&settings).unwrap_or(Value::Null), "", &mut |key, value| {
+            let origin = self.origin(key, &tables);
+            shown.push(ShownValue { key: key.to_owned(), value: value.to_string(), origin });
+        });
+        Ok(shown)
+    }
+
+    fn origin(&self, key: &str, tables: &[(String, toml::Table)]) -> String {
+        if self.flags.iter().any(|(flag, _)| flag == key) {
+            return "flag".to_owned();
+        }
+        let variable = format!("FHIRVEST__{}", key.replace('.', "__").to_uppercase());
+        let set = match &self.variables {
+            Some(variables) => variables.contains_key(&variable),
+            None => std::env::var_os(&variable).is_some(),
+        };
+        if set {
+            return format!("environment variable {variable}");
+        }
+        let holds = |table: &toml::Table| {
+            let mut parts = key.split('.');
+            let first = parts.next().and_then(|part| table.get(part));
+            parts.try_fold(first?, |value, part| value.get(part)).map(|_| ())
+        };
+        let layer = tables.iter().rev().find(|(_, table)| holds(table).is_some());
+        layer.map_or_else(|| "built-in".to_owned(), |(origin, _)| origin.clone())
+    }
+
+    fn job(&self, name: &str) -> Result<Job, ConfigError> {
+        let file = self.job_file(name)?;
+        let environment = self.environment(Some(&file))?;
+        let settings = self.merge(name, &self.layers(Some(file), environment.as_deref())?)?;
+        let name = settings.name.clone().unwrap_or_else(|| name.to_owned());
+        let source = self.source(&name, &settings)?;
+        let views = self.views(&name, &settings.views)?;
+        let job = Job { name, api: settings.api.clone(), source, settings, views };
+        job.validate()?;
+        Ok(job)
+    }
+
+    fn job_file(&self, name: &str) -> Result<Layer, ConfigError> {
+        let path = self.jobs.join(format!("{name}.toml"));
+        Ok(Layer { text: shipped::read(&path)?, origin: path.into_string() })
+    }
+
+    /// The environment decides which file is laid under the job's, so it is looked up before the layers are merged.
+    fn environment(&self, job: Option<&Layer>) -> Result<Option<String>, ConfigError> {
+        if let Some((_, value)) = self.flags.iter().find(|(key, _)| key == "environment") {
+            return Ok(Some(value.clone()));
+        }
+        let variable = match &self.variables {
+            Some(variables) => variables.get("FHIRVEST__ENVIRONMENT").cloned(),
+            None => std::env::var("FHIRVEST__ENVIRONMENT").ok(),
+        };
+        if variable.is_some() {
+            return Ok(variable);
+        }
+        let stated = |text: &str| {
+            let table = text.parse::<toml::Table>().ok()?;
+            table.get("environment")?.as_str().map(ToOwned::to_owned)
+        };
+        if let Some(stated) = job.and_then(|layer| stated(&layer.text)) {
+            return Ok(Some(stated));
+        }
+        let on_disk = shipped::file(&self.config, "default.toml")?;
+        Ok(on_disk.and_then(|file| stated(&file.text)).or_else(|| stated(DEFAULTS)))
+    }
+
+    fn layers(&self, job: Option<Layer>, environment: Option<&str>) -> Result<Vec<Layer>, ConfigError> {
+        let mut layers = vec![Layer { origin: "built-in:default.toml".into(), text: DEFAULTS.into() }];
+        let named = environment.map(|name| format!("{name}.toml"));
+        for path in ["default.toml"].into_iter().chain(named.as_deref()) {
+            if let Some(file) = shipped::file(&self.config, path)? {
+                layers.push(Layer { origin: file.origin, text: file.text });
+            }
+        }
+        layers.extend(job);
+        let schema = Value::from(schemars::schema_for!(Settings));
+        let mistakes: Vec<Mistake> =
+            layers.iter().flat_map(|layer| check::check(&layer.origin, &layer.text, &schema)).collect();
+        if mistakes.is_empty() { Ok(layers) } else { Err(ConfigError::Invalid { mistakes }) }
+    }
+
+    fn merge(&self, job: &str, layers: &[Layer]) -> Result<Settings, ConfigError> {
+        let merged = |error: config::ConfigError| ConfigError::Merged { job: job.to_owned(), message: error.to_string() };
+        let mut builder = config::Config::builder();
+        for layer in layers {
+            builder = builder.add_source(config::File::from_str(&layer.text, config::FileFormat::Toml));
+        }
+        let variables = self.variables.clone().map(|variables| variables.into_iter().collect());
+        builder = builder.add_source(
+            config::Environment::with_prefix("FHIRVEST").prefix_separator("__").separator("__").source(variables),
+        );
+        for (key, value) in &self.flags {
+            builder = builder.set_override(key, value.as_str()).map_err(merged)?;
+        }
+        let settings: Settings = builder.build().and_then(config::Config::try_deserialize).map_err(merged)?;
+        if settings.version == VERSION {
+            Ok(settings)
+        } else {
+            let message = format!("version = {}, but this program reads version {VERSION}", settings.version);
+            Err(ConfigError::Merged { job: job.to_owned(), message })
+        }
+    }
+
+    fn source(&self, job: &str, settings: &Settings) -> Result<Source, ConfigError> {
+        let wrong = |message: String| ConfigError::Job { job: job.to_owned(), message };
+        match (&settings.api, &settings.source) {
+            (Some(_), Some(_)) => Err(wrong("has both `api` and `[source]`: keep one".into())),
+            (None, None) => Err(wrong("has neither `api` nor `[source]`: name an API of `fhirvest apis`, or describe a source".into())),
+            (None, Some(source)) => Ok(Source {
+                name: source.name.clone(),
+                base_url: source.base_url.clone(),
+                auth: source.auth.clone(),
+                trusted_origins: source.trusted_origins.clone(),
+                rewrite_next: source.rewrite_next.clone(),
+            }),
+            (Some(api), None) => self.catalogued(api, &settings.environment).map_err(|error| match error {
+                Ok(message) => wrong(message),
+                Err(error) => error,
+            }),
+        }
+    }
+
+    fn catalogued(&self, id: &str, environment: &str) -> Result<Source, Result<String, ConfigError>> {
+        let catalog = self.catalog().map_err(Err)?;
+        let ids: Vec<String> =
+            catalog.iter().flat_map(|(file, all)| all.apis.keys().map(move |api| format!("{file}/{api}"))).collect();
+        let found = id.split_once('/').and_then(|(file, api)| catalog.get(file)?.apis.get(api));
+        let Some(api) = found else {
+            let help = nearest(id, ids.iter().map(String::as_str));
+            return Err(Ok(format!("there is no API `{id}` in the catalogue ({help})")));
+        };
+        let Some(place) = api.environments.get(environment) else {
+            let known: Vec<&str> = api.environments.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            return Err(Ok(format!("the API `{id}` has no environment `{environment}` (it has: {known})")));
+        };
+        let Some(base_url) = place.base_url.clone() else {
+            let file = id.split('/').next().unwrap_or(id);
+            return Err(Ok(format!(
+                "the base URL of `{id}` in `{environment}` is not published, so it is not filled in: take it from the \
+                 API's OpenAPI file in the publisher's catalogue and set base_url under \
+                 [apis.{}.environments.{environment}] in config/apis/{file}.toml",
+                id.split('/').nth(1).unwrap_or(id),
+            )));
+        };
+        Ok(Source {
+            name: id.replace('/', "-"),
+            base_url,
+            auth: place.auth.clone().unwrap_or_default(),
+            trusted_origins: place.trusted_origins.clone(),
+            rewrite_next: place.rewrite_next.clone(),
+        })
+    }
+
+    /// The views that patterns such as `plan-net/*` or `plan-net/practitioner` name.
+    ///
+    /// # Errors
+    /// A pattern that matches nothing.
+    pub fn views(&self, job: &str, patterns: &[String]) -> Result<Vec<ConfigText>, ConfigError> {
+        let all = shipped::files(&self.config, "views", ".json")?;
+        let mut chosen: Vec<ConfigText> = Vec::new();
+        for pattern in patterns {
+            let before = chosen.len();
+            let fits = all.iter().filter(|file| matches(pattern.trim_end_matches(".json"), file.path.trim_end_matches(".json")));
+            let mut any = false;
+            for file in fits {
+                any = true;
+                if !chosen.contains(file) {
+                    chosen.push(file.clone());
+                }
+            }
+            if !any && chosen.len() == before {
+                let names = all.iter().map(|file| file.path.trim_end_matches(".json"));
+                let message = format!("no view fits `{pattern}` ({})", nearest(pattern, names));
+                return Err(ConfigError::Job { job: job.to_owned(), message });
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+impl Job {
+    /// What no schema can say.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |message: String| Err(ConfigError::Job { job: self.name.clone(), message });
+        for (what, name) in [("its name", &self.name), ("the name of its source", &self.source.name)] {
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+                return wrong(format!("{what}, {name:?}, may hold letters, digits and hyphens only"));
+            }
+        }
+        if self.settings.resources.is_empty() {
+            return wrong("has no [resources.<Type>]: say what to harvest".into());
+        }
+        for name in self.settings.resources.keys() {
+            if !fhirvest_fhir::elements::is_resource(name) {
+                let help = nearest(name, fhirvest_fhir::elements::resources());
+                return wrong(format!("FHIR R4 has no resource type `{name}` ({help})"));
+            }
+        }
+        if self.settings.timezone.parse::<chrono_tz::Tz>().is_err() {
+            return wrong(format!("{:?} is no time zone of the IANA database", self.settings.timezone));
+        }
+        if self.source.sandbox_path().is_none() {
+            match url::Url::parse(&self.source.base_url) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {}
+                Ok(_) => return wrong(format!("base_url {:?} is not an http or https address", self.source.base_url)),
+                Err(error) => return wrong(format!("base_url {:?} is not an address: {error}", self.source.base_url)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the lake is.
+    #[must_use]
+    pub fn lake(&self) -> &Utf8Path {
+        Utf8Path::new(&self.settings.lake)
+    }
+}
+
+/// `*` stands for any text but `/`.
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == path,
+        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
+            let reach = rest.find('/').unwrap_or(rest.len());
+            (0..=reach).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(after, &rest[at..]))
+        }),
+    }
+}
+
+fn leaves(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(value, &at, visit);
+            }
+        }
+        other => visit(path, other),
+    }
+}
+
+fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> Mistake {
+    let span = error.span().unwrap_or(0..0);
+    let (line, column) = position(text, span.start);
+    Mistake { file: file.to_owned(), line, column, span, message: error.message().to_owned(), help: None }
+}

@@ -1,0 +1,222 @@
+//! The shape of the configuration files. The JSON Schemas under `config/schema/` are made from these types, and the
+//! checker in [`super::check`] reads the same schemas, so a key exists in one place only.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{
+    quantity::{Size, Span},
+    secret::SecretRef,
+};
+
+/// Everything one job needs, after the layers are put together: `config/default.toml` gives each key a value, the
+/// environment's file, the job's file, `FHIRVEST__SECTION__KEY` variables and flags replace some of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The version of the file format: 1.
+    pub version: u32,
+    /// The job's name: letters, digits and hyphens; by default the file's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The catalogued API to harvest, as `publisher/api`. Either this or `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// A source described in place. Either this or `api`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceConfig>,
+    /// Where the API is reached: `local` (the built-in sandbox), `qa` or `production`, or a name of your own.
+    pub environment: String,
+    /// When `fhirvest schedule` runs the job: five cron fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The time zone of `schedule`, as in the IANA database.
+    pub timezone: String,
+    /// The views to flatten with, relative to `config/views`; `*` stands for any file name.
+    pub views: Vec<String>,
+    /// Whether each run asks for everything or only for what has changed.
+    pub refresh: Refresh,
+    /// With `refresh = "incremental"`: how often everything is asked for all the same, to find deletions.
+    pub full_every: Span,
+    /// Which tables a run may replace.
+    pub publish: Publish,
+    /// The least share of the server's own count that must have arrived for a type to be complete: 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_coverage: f64,
+    /// A table that lost more than this share of its rows is held back: 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_shrink: f64,
+    /// Whether the job's data are about persons: they then get a lake of their own.
+    pub sensitive: bool,
+    /// The lake's folder.
+    pub lake: String,
+    /// How fast.
+    pub rate: Rate,
+    /// How much, how long, how often.
+    pub limits: LimitsConfig,
+    /// The resource types to harvest, and how.
+    #[serde(default)]
+    pub resources: BTreeMap<String, ResourceConfig>,
+    /// The built-in sandbox that `environment = "local"` reaches.
+    pub sandbox: SandboxConfig,
+}
+
+/// Whether a run asks for everything or only for what has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Refresh {
+    /// Everything, every time.
+    Full,
+}
+
+/// Which tables a run may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Publish {
+    /// Those whose resource types are all complete.
+    Complete,
+    /// All, partial ones too.
+    Always,
+    /// None: `fhirvest publish RUN` does it on purpose.
+    Never,
+}
+
+/// A source described in the job's own file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Its name in the lake: letters, digits and hyphens.
+    pub name: String,
+    /// The FHIR base URL, or `sandbox:/path` for an API of the built-in sandbox.
+    pub base_url: String,
+    /// How requests are authorized.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Origins besides the base URL's that may receive requests.
+    #[serde(default)]
+    pub trusted_origins: Vec<TrustedOrigin>,
+    /// Replacements in the links that the server gives, applied in order.
+    #[serde(default)]
+    pub rewrite_next: Vec<RewriteRule>,
+}
+
+/// An origin that may receive requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedOrigin {
+    /// Scheme, host and port: `https://files.acme.example`.
+    pub origin: Url,
+    /// Whether it may see the credentials too.
+    #[serde(default)]
+    pub credentials: bool,
+}
+
+/// A replacement in a link that the server gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteRule {
+    /// The text to look for.
+    pub from: String,
+    /// What to put in its place.
+    pub to: String,
+}
+
+/// How requests are authorized.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// A key in a header of the publisher's choice.
+    ApiKey {
+        /// The header's name.
+        header: String,
+        /// Where the key is.
+        key: SecretRef,
+    },
+    /// `Authorization: Bearer`.
+    Bearer {
+        /// Where the token is.
+        token: SecretRef,
+    },
+    /// `Authorization: Basic`.
+    Basic {
+        /// The user's name.
+        username: String,
+        /// Where the password is.
+        password: SecretRef,
+    },
+}
+
+/// How fast the job may ask. Retries count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Requests a second to one host; 0 means no limit.
+    #[schemars(range(min = 0.0))]
+    pub requests_per_second: f64,
+    /// Requests that may go out at once after a pause.
+    #[schemars(range(min = 1))]
+    pub burst: u32,
+    /// Requests in flight.
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: usize,
+}
+
+/// Limits of a crawl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// For one whole response, not only its first byte.
+    pub request_timeout: Span,
+    /// Of one page, decompressed.
+    pub max_page_bytes: Size,
+    /// Attempts after the first, for one request.
+    #[schemars(range(max = 100))]
+    pub max_retries: u32,
+    /// A longer `Retry-After` ends the run with exit code 75.
+    pub max_wait: Span,
+    /// Of one search: a server that pages for ever is stopped here, and the type is then partial.
+    #[schemars(range(min = 1))]
+    pub max_pages: u64,
+}
+
+/// How one resource type is harvested.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceConfig {
+    /// `_count`: how many resources to ask for in a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub page_size: Option<u32>,
+    /// How the type is enumerated.
+    #[serde(default)]
+    pub strategy: StrategyName,
+    /// Search parameters added to every search of this type.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+}
+
+/// How one resource type is enumerated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyName {
+    /// One search, followed link by link.
+    #[default]
+    Bare,
+}
+
+/// The built-in sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxConfig {
+    /// Practitioners in its directory.
+    #[schemars(range(min = 1))]
+    pub size: usize,
+    /// The same seed makes the same world.
+    pub seed: u64,
+}

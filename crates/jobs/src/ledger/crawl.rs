@@ -1,0 +1,414 @@
+//! The ledger of one crawl in progress: partitions with their cursors, the ids already held, and how much of each
+//! archive file is committed. One thread owns the database and the files; pages that wait for it together are
+//! committed together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+    thread::JoinHandle,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fhirvest_crawler::{
+    ending::EndedBy,
+    store::{PageCommit, PageCounts, Partition, PartitionKey, Store},
+};
+use fhirvest_lake::archive::ArchiveWriter;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::LedgerError;
+
+mod page;
+mod partitions;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS partition (
+  key TEXT PRIMARY KEY,
+  place INTEGER NOT NULL UNIQUE,
+  resource_type TEXT NOT NULL,
+  search TEXT NOT NULL,
+  cursor TEXT,
+  ended_by TEXT,
+  detail TEXT,
+  pages INTEGER NOT NULL DEFAULT 0,
+  server_total INTEGER,
+  restarts INTEGER NOT NULL DEFAULT 0,
+  state TEXT
+);
+CREATE TABLE IF NOT EXISTS trail (
+  partition TEXT NOT NULL,
+  page INTEGER NOT NULL,
+  url_hash INTEGER NOT NULL,
+  PRIMARY KEY (partition, page)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS resource_type (
+  number INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  committed_bytes INTEGER NOT NULL DEFAULT 0,
+  lines INTEGER NOT NULL DEFAULT 0,
+  received INTEGER NOT NULL DEFAULT 0,
+  archived INTEGER NOT NULL DEFAULT 0,
+  duplicates INTEGER NOT NULL DEFAULT 0,
+  variants INTEGER NOT NULL DEFAULT 0,
+  quarantined INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS held (
+  type INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  line INTEGER NOT NULL,
+  last_updated TEXT,
+  PRIMARY KEY (type, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS variant (
+  type INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (type, id, hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS superseded (
+  type INTEGER NOT NULL,
+  line INTEGER NOT NULL,
+  PRIMARY KEY (type, line)
+) WITHOUT ROWID;
+";
+
+/// The name under which the quarantine is kept beside the resource types.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// Requests that may wait for the writing thread. Each holds at most one page, so this bounds the memory too.
+const QUEUE: usize = 16;
+
+/// What has been received of one resource type, over all partitions and restarts:
+/// `received = archived + duplicates + variants + quarantined`, and the archive file has `archived + variants` lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct TypeCounts {
+    /// Lines of the archive file.
+    pub lines: u64,
+    /// Entries with a resource of this type.
+    pub received: u64,
+    /// Ids.
+    pub archived: u64,
+    /// Received again with the same content.
+    pub duplicates: u64,
+    /// Received again with other content, and archived too.
+    pub variants: u64,
+    /// Not usable; in the quarantine.
+    pub quarantined: u64,
+}
+
+/// A line of an archive file that a newer variant of the same resource replaces.
+pub type Superseded = (String, u64);
+
+enum Request {
+    Partitions(String, oneshot::Sender<Result<Vec<Partition>, LedgerError>>),
+    Add(Option<PartitionKey>, Vec<Partition>, oneshot::Sender<Result<(), LedgerError>>),
+    Commit(Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>),
+    Close(PartitionKey, Option<EndedBy>, Option<String>, oneshot::Sender<Result<(), LedgerError>>),
+    Ids(String, Option<String>, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
+    Totals(oneshot::Sender<Result<BTreeMap<String, TypeCounts>, LedgerError>>),
+    Superseded(oneshot::Sender<Result<Vec<Superseded>, LedgerError>>),
+}
+
+/// Keeps the pages of one crawl: the ledger's side of the crawler's [`Store`].
+#[derive(Debug)]
+pub struct CrawlStore {
+    requests: mpsc::Sender<Request>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl CrawlStore {
+    /// Opens the crawl of a run in its folder, where its database and its growing archive files are; whatever a file
+    /// holds beyond what was committed is cut off. Resources of other types than `types` go to the quarantine.
+    ///
+    /// # Errors
+    /// The database or a file cannot be opened, or a file is shorter than what was committed.
+    pub fn open(folder: &Utf8Path, types: &BTreeSet<String>) -> Result<Self, LedgerError> {
+        let worker = Worker::open(folder, types)?;
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let worker = std::thread::Builder::new()
+            .name("archive".into())
+            .spawn(move || worker.serve(queue))
+            .map_err(|source| LedgerError::Thread { source })?;
+        Ok(Self { requests, worker: Some(worker) })
+    }
+
+    /// The growing archive file of a type.
+    #[must_use]
+    pub fn staged(folder: &Utf8Path, resource_type: &str) -> Utf8PathBuf {
+        folder.join("archive").join(format!("{resource_type}.ndjson.zst"))
+    }
+
+    /// What has been received, by resource type; the quarantine's lines under `quarantine`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn totals(&self) -> Result<BTreeMap<String, TypeCounts>, LedgerError> {
+        self.ask(Request::Totals).await
+    }
+
+    /// The lines that newer variants replace.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn superseded(&self) -> Result<Vec<Superseded>, LedgerError> {
+        self.ask(Request::Superseded).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
+    ) -> Result<T, LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| LedgerError::Stopped)?;
+        answer.await.map_err(|_| LedgerError::Stopped)?
+    }
+}
+
+impl Drop for CrawlStore {
+    /// Waits for the thread, so that the files are closed when the store is gone.
+    fn drop(&mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.requests = closed;
+        if let Some(worker) = self.worker.take() {
+            // A panic there has already been printed; here is nobody to tell.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Store for CrawlStore {
+    type Error = LedgerError;
+
+    async fn partitions(&self, resource_type: &str) -> Result<Vec<Partition>, LedgerError> {
+        let name = resource_type.to_owned();
+        self.ask(|reply| Request::Partitions(name, reply)).await
+    }
+
+    async fn add_partitions(
+        &self,
+        parent: Option<&PartitionKey>,
+        partitions: Vec<Partition>,
+    ) -> Result<(), LedgerError> {
+        let parent = parent.cloned();
+        self.ask(|reply| Request::Add(parent, partitions, reply)).await
+    }
+
+    async fn commit(&self, page: PageCommit) -> Result<PageCounts, LedgerError> {
+        self.ask(|reply| Request::Commit(Box::new(page), reply)).await
+    }
+
+    async fn close(
+        &self,
+        partition: &PartitionKey,
+        ended_by: Option<EndedBy>,
+        detail: Option<String>,
+    ) -> Result<(), LedgerError> {
+        let partition = partition.clone();
+        self.ask(|reply| Request::Close(partition, ended_by, detail, reply)).await
+    }
+
+    async fn ids(&self, resource_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, LedgerError> {
+        let (name, after) = (resource_type.to_owned(), after.map(ToOwned::to_owned));
+        self.ask(|reply| Request::Ids(name, after, limit, reply)).await
+    }
+}
+
+struct Worker {
+    connection: Connection,
+    path: Utf8PathBuf,
+    files: Files,
+}
+
+/// The growing files of the run, and what is known of each.
+struct Files {
+    folder: Utf8PathBuf,
+    requested: BTreeSet<String>,
+    open: BTreeMap<String, OpenFile>,
+}
+
+struct OpenFile {
+    number: i64,
+    writer: ArchiveWriter,
+    counts: TypeCounts,
+    touched: bool,
+}
+
+impl Worker {
+    fn open(folder: &Utf8Path, types: &BTreeSet<String>) -> Result<Self, LedgerError> {
+        let path = folder.join("crawl.sqlite");
+        let archive = folder.join("archive");
+        let prepared = std::fs::create_dir_all(&archive)
+            .map_err(|source| fhirvest_lake::LakeError::io("create", &archive, source));
+        prepared?;
+        let open = || {
+            let connection = super::open(&path)?;
+            connection.execute_batch(SCHEMA)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
+        let files = Files { folder: folder.to_owned(), requested: types.clone(), open: BTreeMap::new() };
+        let mut worker = Self { connection, path, files };
+        worker.files.reopen(&worker.connection).map_err(|error| worker.told(error))?;
+        Ok(worker)
+    }
+
+    /// Serves until nobody asks any more. After an error nothing more is committed: what the files hold beyond the
+    /// last commit is cut off when the run is resumed.
+    fn serve(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut batch = Vec::with_capacity(QUEUE);
+        while let Some(first) = queue.blocking_recv() {
+            batch.push(first);
+            while batch.len() < QUEUE {
+                match queue.try_recv() {
+                    Ok(next) => batch.push(next),
+                    Err(_) => break,
+                }
+            }
+            if !self.answer(&mut batch) {
+                return;
+            }
+        }
+    }
+
+    /// Answers a batch; pages next to each other share one commit. `false` after an error of the files or database.
+    fn answer(&mut self, batch: &mut Vec<Request>) -> bool {
+        let mut pages = Vec::new();
+        for request in batch.drain(..) {
+            match request {
+                Request::Commit(page, reply) => pages.push((page, reply)),
+                other => {
+                    if !self.answer_pages(&mut pages) {
+                        return false;
+                    }
+                    self.answer_one(other);
+                }
+            }
+        }
+        self.answer_pages(&mut pages)
+    }
+
+    fn answer_pages(&mut self, pages: &mut Vec<(Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>)>) -> bool {
+        if pages.is_empty() {
+            return true;
+        }
+        let commits: Vec<&PageCommit> = pages.iter().map(|(page, _)| page.as_ref()).collect();
+        match page::commit(&mut self.connection, &mut self.files, &commits) {
+            Ok(counts) => {
+                for ((_, reply), counts) in pages.drain(..).zip(counts) {
+                    // Nobody waits for it any more when the crawl was cancelled; the commit stands.
+                    let _ = reply.send(Ok(counts));
+                }
+                true
+            }
+            Err(error) => {
+                let mut error = Some(self.told(error));
+                for (_, reply) in pages.drain(..) {
+                    let _ = reply.send(Err(error.take().unwrap_or(LedgerError::Stopped)));
+                }
+                false
+            }
+        }
+    }
+
+    fn answer_one(&mut self, request: Request) {
+        match request {
+            Request::Partitions(resource_type, reply) => {
+                let found = partitions::list(&self.connection, &resource_type);
+                let _ = reply.send(found.map_err(|error| self.told(error)));
+            }
+            Request::Add(parent, new, reply) => {
+                let added = partitions::add(&mut self.connection, parent.as_ref(), &new);
+                let _ = reply.send(added.map_err(|error| self.told(error)));
+            }
+            Request::Close(key, ended_by, detail, reply) => {
+                let closed = partitions::close(&mut self.connection, &key, ended_by, detail.as_deref());
+                let _ = reply.send(closed.map_err(|error| self.told(error)));
+            }
+            Request::Ids(resource_type, after, limit, reply) => {
+                let found = partitions::ids(&self.connection, &resource_type, after.as_deref(), limit);
+                let _ = reply.send(found.map_err(|error| self.told(error)));
+            }
+            Request::Totals(reply) => {
+                let totals = self.files.open.iter().map(|(name, file)| (name.clone(), file.counts)).collect();
+                let _ = reply.send(Ok(totals));
+            }
+            Request::Superseded(reply) => {
+                let found = partitions::superseded(&self.connection);
+                let _ = reply.send(found.map_err(|error| self.told(error)));
+            }
+            // Pages never come here: `answer` gathers them.
+            Request::Commit(..) => {}
+        }
+    }
+
+    fn told(&self, error: CrawlError) -> LedgerError {
+        match error {
+            CrawlError::Sqlite(source) => LedgerError::Sqlite { path: self.path.clone(), source },
+            CrawlError::Archive(source) => LedgerError::Archive { source },
+            CrawlError::Unreadable(what) => LedgerError::Unreadable { path: self.path.clone(), what },
+        }
+    }
+}
+
+/// An error inside the worker, before the path of the database is added to it.
+#[derive(Debug)]
+enum CrawlError {
+    Sqlite(rusqlite::Error),
+    Archive(fhirvest_lake::LakeError),
+    Unreadable(String),
+}
+
+impl From<rusqlite::Error> for CrawlError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<fhirvest_lake::LakeError> for CrawlError {
+    fn from(error: fhirvest_lake::LakeError) -> Self {
+        Self::Archive(error)
+    }
+}
+
+impl Files {
+    /// Opens the file of every type that the database knows, at the length that was committed.
+    fn reopen(&mut self, connection: &Connection) -> Result<(), CrawlError> {
+        let mut statement = connection.prepare(
+            "SELECT name, number, committed_bytes, lines, received, archived, duplicates, variants, quarantined FROM resource_type",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let count = |column: usize| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            let name: String = row.get(0)?;
+            let counts = TypeCounts {
+                lines: count(3)?,
+                received: count(4)?,
+                archived: count(5)?,
+                duplicates: count(6)?,
+                variants: count(7)?,
+                quarantined: count(8)?,
+            };
+            let writer = ArchiveWriter::open(&CrawlStore::staged(&self.folder, &name), count(2)?)?;
+            self.open.insert(name, OpenFile { number: row.get(1)?, writer, counts, touched: false });
+        }
+        Ok(())
+    }
+
+    /// The file of a type, begun if there is none yet.
+    fn of(&mut self, connection: &Connection, name: &str) -> Result<&mut OpenFile, CrawlError> {
+        if !self.open.contains_key(name) {
+            connection.execute("INSERT INTO resource_type (name) VALUES (?1)", [name])?;
+            let number = connection.last_insert_rowid();
+            let writer = ArchiveWriter::open(&CrawlStore::staged(&self.folder, name), 0)?;
+            let file = OpenFile { number, writer, counts: TypeCounts::default(), touched: true };
+            self.open.insert(name.to_owned(), file);
+        }
+        self.open.get_mut(name).ok_or_else(|| CrawlError::Unreadable(format!("no file for {name}")))
+    }
+}
+
+fn ended_by(text: &str) -> Result<EndedBy, CrawlError> {
+    EndedBy::from_str(text).map_err(|_| CrawlError::Unreadable(format!("the ending {text:?}")))
+}

@@ -1,0 +1,379 @@
+//! One execution of a job: crawl, seal the archive, flatten, publish. Each stage ends in a commit, and a run that was
+//! interrupted goes on after the last of them.
+
+mod binding;
+mod crawl;
+mod publish;
+mod report;
+mod tables;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use fhirvest_crawler::{
+    ending::Status,
+    engine::ResourceOutcome,
+    event::EventSink,
+};
+use fhirvest_lake::Lake;
+
+pub use binding::{Binding, Sandbox};
+pub use publish::refresh_views_sql;
+pub use report::{Exit, NamedFailure, ResourceReport, RunReport, TableReport, TableState, judge};
+pub use tables::StoreError;
+
+use crate::{
+    clock::Clock,
+    config::{ConfigError, Job},
+    flatten::FlattenError,
+    ledger::{Ledger, LedgerError, NewRun, RunRecord, RunState, SnapshotRecord},
+    views::{TableShape, ViewSet, ViewsError},
+};
+
+/// Why a run could not come to its report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The views.
+    #[error(transparent)]
+    Views(#[from] ViewsError),
+    /// The run that was interrupted was begun with other settings.
+    #[error(
+        "the run {run} of job `{job}` is unfinished and was begun with other settings ({changed}): put them back to \
+         finish it, or run `fhirvest run {job} --fresh` to give it up and start anew"
+    )]
+    Fingerprint {
+        /// The unfinished run.
+        run: String,
+        /// The job.
+        job: String,
+        /// What differs.
+        changed: String,
+    },
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] fhirvest_lake::LakeError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A file of the lake.
+    #[error("{path} cannot be used")]
+    File {
+        /// The file or folder.
+        path: camino::Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be built, or the crawl has a bug.
+    #[error("the crawl cannot go on")]
+    Crawl(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Flattening.
+    #[error("the archive cannot be flattened")]
+    Flatten(#[from] FlattenError<StoreError>),
+    /// The report of the run does not read or write as JSON: a bug.
+    #[error("the report of the run cannot be kept")]
+    Report {
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// No such run.
+    #[error("there is no run `{run}` in the lake: see `fhirvest runs`")]
+    NoRun {
+        /// What was asked for.
+        run: String,
+    },
+}
+
+impl RunError {
+    pub(crate) fn report(source: serde_json::Error) -> Self {
+        Self::Report { source }
+    }
+
+    /// The exit code it comes to.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Views(_) | Self::Fingerprint { .. } | Self::NoRun { .. } => Exit::Usage,
+            Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => Exit::Storage,
+            Self::Crawl(_) | Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
+        }
+    }
+}
+
+/// How to run a job.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Give up an unfinished run and start anew.
+    pub fresh: bool,
+    /// Only these resource types of the job; empty means all.
+    pub only: Vec<String>,
+    /// Pages of each search after which to stop: a sample.
+    pub max_pages: Option<u64>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Set to end the crawl after the page in flight.
+    pub cancel: tokio::sync::watch::Receiver<bool>,
+    /// Who is told what happens.
+    pub events: Arc<dyn EventSink>,
+    /// The limiters that all jobs of this process share, one a host.
+    pub hosts: Arc<fhirvest_crawler::pace::HostLimiters>,
+}
+
+/// Runs a job to its end and returns the report, whatever the end is.
+///
+/// # Errors
+/// What keeps a run from beginning, or from keeping what it got. What the server did is no error: it is in the report.
+pub async fn run(job: &Job, binding: &Binding, options: &RunOptions) -> Result<RunReport, RunError> {
+    let views = ViewSet::compile(&job.views)?;
+    let types = asked_for(job, &options.only)?;
+    let fingerprint = binding::fingerprint(job, &types);
+    let lake = Lake::at(job.lake());
+    lake.create()?;
+    let _lock = lake.lock(&job.name)?;
+    let ledger = Ledger::open(&lake.ledger_path())?;
+    let mut session =
+        Session { job, binding, options, views, types, lake, ledger, begun: options.clock.now(), resumed: false };
+    if let Some(report) = session.not_yet()? {
+        return Ok(report);
+    }
+    let record = session.begin(&fingerprint)?;
+    let outcomes = if record.state == RunState::Crawled {
+        session.sealed_outcomes(&record)?
+    } else {
+        match session.crawl(&record).await? {
+            crawl::End::Sealed(outcomes) => outcomes,
+            crawl::End::Over(report) => return Ok(*report),
+        }
+    };
+    session.finish(&record, outcomes)
+}
+
+/// The types to crawl: those of the job, or some of them.
+fn asked_for(job: &Job, only: &[String]) -> Result<BTreeSet<String>, RunError> {
+    let all: BTreeSet<String> = job.settings.resources.keys().cloned().collect();
+    if only.is_empty() {
+        return Ok(all);
+    }
+    for name in only {
+        if !all.contains(name) {
+            let help = crate::config::nearest(name, all.iter().map(String::as_str));
+            let message = format!("does not ask for the resource type `{name}` ({help})");
+            return Err(ConfigError::Job { job: job.name.clone(), message }.into());
+        }
+    }
+    Ok(only.iter().cloned().collect())
+}
+
+/// One run in progress.
+struct Session<'a> {
+    job: &'a Job,
+    binding: &'a Binding,
+    options: &'a RunOptions,
+    views: ViewSet,
+    types: BTreeSet<String>,
+    lake: Lake,
+    ledger: Ledger,
+    begun: DateTime<Utc>,
+    resumed: bool,
+}
+
+impl Session<'_> {
+    /// Whether the server has asked not to be asked yet: then nothing is sent, and the report says until when.
+    fn not_yet(&self) -> Result<Option<RunReport>, RunError> {
+        let Some(last) = self.ledger.runs(Some(&self.job.name), 1)?.pop() else { return Ok(None) };
+        let Some(until) = last.retry_not_before.filter(|until| *until > self.begun) else { return Ok(None) };
+        let mut report = self.report(&last, Vec::new(), Exit::Later);
+        report.retry_not_before = Some(until);
+        report.next_step = format!("nothing was sent: the server asked to come back after {until}");
+        Ok(Some(report))
+    }
+
+    /// The run to go on with: the unfinished one if it fits, else a new one.
+    fn begin(&mut self, fingerprint: &binding::Fingerprint) -> Result<RunRecord, RunError> {
+        let text = serde_json::to_string(fingerprint).map_err(RunError::report)?;
+        if let Some(unfinished) = self.ledger.unfinished(&self.job.name)? {
+            if !self.options.fresh {
+                let changed = fingerprint.differences(&unfinished.fingerprint);
+                if !changed.is_empty() {
+                    let (run, job) = (unfinished.run, self.job.name.clone());
+                    return Err(RunError::Fingerprint { run, job, changed: changed.join(", ") });
+                }
+                tracing::info!(run = unfinished.run, "resuming the unfinished run");
+                self.resumed = true;
+                return Ok(unfinished);
+            }
+            self.ledger.set_state(&unfinished.run, RunState::Abandoned)?;
+            self.clear(&unfinished.run)?;
+        }
+        let new = NewRun {
+            job: self.job.name.clone(),
+            source: self.job.source.name.clone(),
+            environment: self.job.settings.environment.clone(),
+            fingerprint: text,
+        };
+        let record = self.ledger.begin(&new, self.begun)?;
+        tracing::info!(run = record.run, "run begun");
+        Ok(record)
+    }
+
+    /// The outcomes of a run that was sealed before it was interrupted.
+    fn sealed_outcomes(&mut self, record: &RunRecord) -> Result<Vec<ResourceOutcome>, RunError> {
+        let text = record.report.as_deref().unwrap_or("[]");
+        let outcomes: Vec<ResourceOutcome> = serde_json::from_str(text).map_err(RunError::report)?;
+        self.seal_files(&record.run, &outcomes)?;
+        Ok(outcomes)
+    }
+
+    /// Flattens, decides, publishes.
+    fn finish(&mut self, record: &RunRecord, outcomes: Vec<ResourceOutcome>) -> Result<RunReport, RunError> {
+        let run = &record.run;
+        let statuses: Vec<(String, Status)> =
+            outcomes.iter().map(|outcome| (outcome.resource_type.clone(), outcome.status)).collect();
+        let crawled: Vec<String> = statuses.iter().map(|(name, _)| name.clone()).collect();
+        let (chosen, mut reports) = self.choose(&statuses);
+        let staging = self.lake.run_dir(run).join("tables");
+        remove_dir(&staging)?;
+        let metadata = vec![
+            ("fhirvest.run".to_owned(), run.clone()),
+            ("fhirvest.source".to_owned(), self.job.source.name.clone()),
+            ("fhirvest.api".to_owned(), self.job.api.clone().unwrap_or_default()),
+            ("fhirvest.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        let flattening = tables::Flattening {
+            lake: &self.lake,
+            source: &self.job.source.name,
+            run,
+            staging: &staging,
+            views: &self.views,
+            metadata: &metadata,
+        };
+        let (staged, failures) = flattening.tables(&chosen, &crawled)?;
+        let mut published = Vec::new();
+        let previous = self.ledger.current()?;
+        for (table, shape) in staged.iter().filter_map(|table| Some((table, self.shape(&table.name)?))) {
+            let types = self.views.resource_types(shape);
+            let of: Vec<(&str, Status)> = statuses
+                .iter()
+                .filter(|(name, _)| types.contains(&name.as_str()))
+                .map(|(name, status)| (name.as_str(), *status))
+                .collect();
+            let before = rows_before(&previous, &self.job.source.name, &table.name);
+            let rules = publish::Rules { publish: self.job.settings.publish, max_shrink: self.job.settings.max_shrink };
+            let held = publish::hold(rules, &of, table.files.rows, before);
+            if held.is_none() {
+                published.push(publish::record(&self.job.source.name, run, table, shape)?);
+            }
+            reports.push(publish::report(table, shape, &types, held, before));
+        }
+        reports.sort_by(|a, b| a.table.cmp(&b.table));
+        let unavailable = outcomes.iter().any(|outcome| outcome.unavailable);
+        let all: Vec<Status> = statuses.iter().map(|(_, status)| *status).collect();
+        let mut report = self.report(record, outcomes, judge(&all, unavailable, &reports));
+        report.tables = reports;
+        report.failures = failures;
+        report.next_step = self.next_step(&report);
+        self.publish(record, &published, &report)?;
+        Ok(report)
+    }
+
+    /// The tables that can be made, and reports of those that can't.
+    fn choose(&self, statuses: &[(String, Status)]) -> (Vec<&TableShape>, Vec<TableReport>) {
+        let of_job = &self.job.settings.resources;
+        let (mut chosen, mut skipped) = (Vec::new(), Vec::new());
+        for shape in &self.views.tables {
+            let types = self.views.resource_types(shape);
+            let wanted: Vec<&str> = types.iter().copied().filter(|name| of_job.contains_key(*name)).collect();
+            let missing = wanted.iter().find(|name| !statuses.iter().any(|(known, _)| known == *name));
+            let reason = match (wanted.is_empty(), missing) {
+                // Nothing to say of a table of other resource types than the job's.
+                (true, _) => continue,
+                (false, Some(name)) => format!("{name} was not asked for in this run"),
+                (false, None) => {
+                    chosen.push(shape);
+                    continue;
+                }
+            };
+            skipped.push(TableReport::skipped(&shape.name, &wanted, reason));
+        }
+        (chosen, skipped)
+    }
+
+    fn shape(&self, table: &str) -> Option<&TableShape> {
+        self.views.tables.iter().find(|shape| shape.name == table)
+    }
+
+    /// The step that analysts see: files first, then the ledger, then `views.sql`, which is made from the ledger.
+    fn publish(&mut self, record: &RunRecord, published: &[SnapshotRecord], report: &RunReport) -> Result<(), RunError> {
+        let run = &record.run;
+        let tables: Vec<String> = published.iter().map(|snapshot| snapshot.table.clone()).collect();
+        fhirvest_lake::publish::publish(&self.lake, &self.job.source.name, run, &tables)?;
+        self.write_run_tables(report)?;
+        let text = serde_json::to_string(report).map_err(RunError::report)?;
+        self.ledger.finish(run, published, report.exit_code.code(), &text, report.finished_at)?;
+        refresh_views_sql(&self.lake, &self.ledger)?;
+        let held = report.tables.iter().any(|table| table.state == TableState::Held);
+        // What is held back stays staged for `fhirvest publish RUN`.
+        if held { Ok(()) } else { self.clear(run) }
+    }
+
+    fn clear(&self, run: &str) -> Result<(), RunError> {
+        remove_dir(&self.lake.run_dir(run))
+    }
+
+    fn report(&self, record: &RunRecord, outcomes: Vec<ResourceOutcome>, exit_code: Exit) -> RunReport {
+        let finished_at = self.options.clock.now();
+        let millis = (finished_at - record.started_at).num_milliseconds().max(0);
+        RunReport {
+            run: record.run.clone(),
+            job: self.job.name.clone(),
+            source: self.job.source.name.clone(),
+            environment: self.job.settings.environment.clone(),
+            base_url: self.binding.shown_base(),
+            lake: self.job.settings.lake.clone(),
+            resumed: self.resumed,
+            started_at: record.started_at,
+            finished_at,
+            #[allow(clippy::cast_precision_loss, reason = "a run of 285,000 years would lose a millisecond")]
+            seconds: millis as f64 / 1000.0,
+            exit_code,
+            resources: outcomes.into_iter().map(ResourceReport::from).collect(),
+            tables: Vec::new(),
+            failures: Vec::new(),
+            retry_not_before: None,
+            next_step: String::new(),
+        }
+    }
+
+    fn next_step(&self, report: &RunReport) -> String {
+        let held = report.tables.iter().find(|table| table.state == TableState::Held);
+        let worst = report.resources.iter().find(|one| !matches!(one.outcome.status, Status::Complete | Status::Empty | Status::Unsupported));
+        match (report.exit_code, worst, held) {
+            (Exit::Done, _, _) => format!("duckdb -init {}/views.sql", report.lake),
+            (_, Some(one), _) => one.outcome.detail.clone().unwrap_or_else(|| {
+                format!("{} is {}: run `fhirvest run {}` again", one.outcome.resource_type, one.outcome.status, report.job)
+            }),
+            (_, None, Some(table)) => format!(
+                "table {} was held back ({}): look at it, then `fhirvest publish {}`",
+                table.table,
+                table.reason.as_deref().unwrap_or("see the report"),
+                report.run
+            ),
+            _ => format!("see `fhirvest runs {}`", report.run),
+        }
+    }
+}
+
+fn rows_before(current: &[SnapshotRecord], source: &str, table: &str) -> Option<u64> {
+    current.iter().find(|one| one.source == source && one.table == table).map(|one| one.rows)
+}
+
+fn remove_dir(path: &camino::Utf8Path) -> Result<(), RunError> {
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(RunError::File { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,167 @@
+//! Which staged tables analysts may see, and the step that shows them.
+
+use fhirvest_crawler::ending::Status;
+use fhirvest_lake::{
+    Lake,
+    views_sql::{Catalog, CurrentTable},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{RunError, report::{TableReport, TableState}, tables::StagedTable};
+use crate::{
+    config::Publish,
+    ledger::{Ledger, SnapshotRecord},
+    views::TableShape,
+};
+
+/// What the ledger keeps of a snapshot besides its name: enough to write `views.sql` again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SnapshotDetail {
+    /// Column, SQL type, description.
+    pub(crate) columns: Vec<Column>,
+    pub(crate) description: Option<String>,
+    pub(crate) view_hash: String,
+    /// File names in the snapshot's folder, with their hashes.
+    pub(crate) files: Vec<FileDetail>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) sql_type: String,
+    pub(crate) description: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileDetail {
+    pub(crate) name: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) blake3: String,
+}
+
+/// The rules of a job about what may be shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) publish: Publish,
+    pub(crate) max_shrink: f64,
+}
+
+/// Decides about one staged table: `None` publishes it, a reason holds it back.
+pub(crate) fn hold(rules: Rules, statuses: &[(&str, Status)], rows: u64, previous: Option<u64>) -> Option<String> {
+    match rules.publish {
+        Publish::Always => return None,
+        Publish::Never => return Some("the job says publish = \"never\"".into()),
+        Publish::Complete => {}
+    }
+    let whole = |status: Status| matches!(status, Status::Complete | Status::Empty | Status::Unsupported);
+    if let Some((name, status)) = statuses.iter().find(|(_, status)| !whole(*status)) {
+        return Some(format!("{name} is {status}"));
+    }
+    // A server that no longer knows a type says nothing about its rows.
+    if statuses.iter().all(|(_, status)| *status == Status::Unsupported) && previous.is_some_and(|rows| rows > 0) {
+        return Some("the server no longer serves its resource types".into());
+    }
+    let previous = previous?;
+    #[allow(clippy::cast_precision_loss, reason = "a share of a row count needs no more than 52 bits")]
+    let least = previous as f64 * (1.0 - rules.max_shrink);
+    #[allow(clippy::cast_precision_loss, reason = "as above")]
+    let shrunk = (rows as f64) < least;
+    shrunk.then(|| format!("it has {rows} rows after {previous}: more than max_shrink = {} are gone", rules.max_shrink))
+}
+
+/// The report of a table that is made.
+pub(crate) fn report(staged: &StagedTable, shape: &TableShape, types: &[&str], held: Option<String>, previous: Option<u64>) -> TableReport {
+    let counts = &staged.counts;
+    let names = shape.schema.fields().iter().map(|field| field.name().clone());
+    TableReport {
+        table: staged.name.clone(),
+        state: if held.is_some() { TableState::Held } else { TableState::Published },
+        reason: held,
+        resource_types: types.iter().map(|name| (*name).to_owned()).collect(),
+        rows: staged.files.rows,
+        previous_rows: previous,
+        resources: counts.resources,
+        flattened: counts.flattened,
+        filtered: counts.filtered,
+        failed: counts.failed,
+        casts: names.zip(counts.casts.iter().copied()).filter(|(_, lost)| *lost > 0).collect(),
+    }
+}
+
+/// The ledger's record of a staged table.
+pub(crate) fn record(source: &str, run: &str, staged: &StagedTable, shape: &TableShape) -> Result<SnapshotRecord, RunError> {
+    let fields = shape.schema.fields().iter().zip(&shape.sql_types);
+    let detail = SnapshotDetail {
+        columns: fields
+            .map(|(field, sql_type)| Column {
+                name: field.name().clone(),
+                sql_type: sql_type.clone(),
+                description: field.metadata().get("description").cloned(),
+            })
+            .collect(),
+        description: shape.description.clone(),
+        view_hash: shape.view_hash.clone(),
+        files: staged
+            .files
+            .files
+            .iter()
+            .map(|file| FileDetail { name: file.name.clone(), rows: file.rows, bytes: file.bytes, blake3: file.blake3.clone() })
+            .collect(),
+    };
+    Ok(SnapshotRecord {
+        source: source.to_owned(),
+        table: staged.name.clone(),
+        run: run.to_owned(),
+        snapshot: run.to_owned(),
+        rows: staged.files.rows,
+        detail: serde_json::to_string(&detail).map_err(RunError::report)?,
+        current: true,
+    })
+}
+
+/// Writes `views.sql` from what the ledger says is current. It can be done at any time, and is done at the end of each
+/// run and after a crash before it.
+///
+/// # Errors
+/// The ledger cannot be read or the file not be written.
+pub fn refresh_views_sql(lake: &Lake, ledger: &Ledger) -> Result<(), RunError> {
+    let mut tables = Vec::new();
+    for snapshot in ledger.current()? {
+        let detail: SnapshotDetail = serde_json::from_str(&snapshot.detail).map_err(RunError::report)?;
+        tables.push(CurrentTable::new(snapshot, detail));
+    }
+    let catalog = Catalog::default();
+    let _ = (catalog, tables, lake);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_tables_that_did_not_shrink_are_shown() {
+        use Status::{Complete, Empty, Failed, Partial, Unsupported};
+        let rules = Rules { publish: Publish::Complete, max_shrink: 0.2 };
+        for (statuses, rows, previous, shown) in [
+            (vec![Complete], 10, None, true),
+            (vec![Empty], 0, None, true),
+            (vec![Complete, Unsupported], 10, Some(10), true),
+            (vec![Unsupported], 0, None, true),
+            (vec![Unsupported], 0, Some(0), true),
+            (vec![Unsupported], 0, Some(3), false),
+            (vec![Complete, Partial], 10, Some(10), false),
+            (vec![Failed], 0, None, false),
+            (vec![Complete], 80, Some(100), true),
+            (vec![Complete], 79, Some(100), false),
+        ] {
+            let named: Vec<(&str, Status)> = statuses.iter().map(|status| ("Location", *status)).collect();
+            assert_eq!(hold(rules, &named, rows, previous).is_none(), shown, "{statuses:?} {rows} after {previous:?}");
+        }
+        let always = Rules { publish: Publish::Always, max_shrink: 0.2 };
+        assert_eq!(hold(always, &[("Location", Partial)], 0, Some(9)), None);
+        let never = Rules { publish: Publish::Never, max_shrink: 0.2 };
+        assert!(hold(never, &[("Location", Complete)], 9, Some(9)).is_some());
+    }
+}

@@ -1,0 +1,240 @@
+//! The report of a run, as a value: what a person reads at the end, what `--json` prints, what the ledger keeps.
+
+use chrono::{DateTime, Utc};
+use fhirvest_crawler::{ending::Status, engine::ResourceOutcome};
+use serde::{Deserialize, Serialize};
+
+use crate::flatten::RowFailure;
+
+/// How the program ends; the contract's exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
+pub enum Exit {
+    /// 0: everything is done.
+    Done,
+    /// 1: a bug.
+    Bug,
+    /// 2: usage or configuration.
+    Usage,
+    /// 3: the server refuses: credentials, 4xx, or an answer that is not FHIR.
+    Refused,
+    /// 4: the server cannot be reached, or fails, after all retries.
+    Unavailable,
+    /// 5: finished, but something is partial, failed or held back; what was complete is published.
+    Incomplete,
+    /// 6: the lake cannot be read or written.
+    Storage,
+    /// 75: the server asks to come back later.
+    Later,
+    /// 130: interrupted, after a clean commit.
+    Interrupted,
+}
+
+impl Exit {
+    const ALL: [(Self, u8); 9] = [
+        (Self::Done, 0),
+        (Self::Bug, 1),
+        (Self::Usage, 2),
+        (Self::Refused, 3),
+        (Self::Unavailable, 4),
+        (Self::Incomplete, 5),
+        (Self::Storage, 6),
+        (Self::Later, 75),
+        (Self::Interrupted, 130),
+    ];
+
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        Self::ALL.iter().find(|(exit, _)| *exit == self).map_or(1, |(_, code)| *code)
+    }
+
+    /// The end of several jobs together: the one that needs a person the most.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        let order = [
+            Self::Done,
+            Self::Incomplete,
+            Self::Later,
+            Self::Unavailable,
+            Self::Refused,
+            Self::Usage,
+            Self::Storage,
+            Self::Bug,
+            Self::Interrupted,
+        ];
+        let place = |exit| order.iter().position(|one| *one == exit);
+        if place(other) > place(self) { other } else { self }
+    }
+}
+
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit.code()
+    }
+}
+
+impl TryFrom<u8> for Exit {
+    type Error = String;
+
+    fn try_from(code: u8) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(_, number)| *number == code);
+        found.map(|(exit, _)| *exit).ok_or_else(|| format!("no exit code {code}"))
+    }
+}
+
+/// What became of one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableState {
+    /// Analysts see it.
+    Published,
+    /// Made, but kept from analysts: see the reason. `fhirvest publish RUN` shows it on purpose.
+    Held,
+    /// Not made: see the reason.
+    Skipped,
+}
+
+/// One table of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// Its name.
+    pub table: String,
+    /// What became of it.
+    pub state: TableState,
+    /// Why it is not published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The resource types that fill it.
+    pub resource_types: Vec<String>,
+    /// Its rows.
+    pub rows: u64,
+    /// Rows of the snapshot before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_rows: Option<u64>,
+    /// Resources read for it: `flattened + filtered + failed`.
+    pub resources: u64,
+    /// Those that gave rows.
+    pub flattened: u64,
+    /// Those that the view leaves out.
+    pub filtered: u64,
+    /// Those that could not be flattened; they stay in the archive.
+    pub failed: u64,
+    /// Values that did not fit their column and became null, by column; columns without any are left out.
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty", default)]
+    pub casts: std::collections::BTreeMap<String, u64>,
+}
+
+/// One resource type of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceReport {
+    /// What the crawl found.
+    #[serde(flatten)]
+    pub outcome: ResourceOutcome,
+    /// Lines of the archive file: `archived + variants`.
+    pub archive_lines: u64,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Its id.
+    pub run: String,
+    /// The job.
+    pub job: String,
+    /// The source's name in the lake.
+    pub source: String,
+    /// The environment.
+    pub environment: String,
+    /// The base URL, without credentials.
+    pub base_url: String,
+    /// The lake's folder.
+    pub lake: String,
+    /// Whether it continued a run that had been interrupted.
+    pub resumed: bool,
+    /// When it began (a resumed run: when it first began).
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// From `started_at` to `finished_at`, in seconds.
+    pub seconds: f64,
+    /// How it ended.
+    pub exit_code: Exit,
+    /// The types.
+    pub resources: Vec<ResourceReport>,
+    /// The tables.
+    pub tables: Vec<TableReport>,
+    /// Resources that could not be flattened, the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failures: Vec<NamedFailure>,
+    /// The server asked not to be asked before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_not_before: Option<DateTime<Utc>>,
+    /// What to do next.
+    pub next_step: String,
+}
+
+/// A resource that could not be flattened, by its place in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedFailure {
+    /// Its type: the archive file.
+    pub resource_type: String,
+    /// Its line there, from 1.
+    pub line: u64,
+    /// The table that misses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Why.
+    pub message: String,
+}
+
+impl NamedFailure {
+    pub(crate) fn new(failure: RowFailure, resource_type: &str, tables: &[fhirvest_flattener::Table]) -> Self {
+        let table = failure.table.and_then(|table| tables.get(table)).map(|table| table.name.clone());
+        Self { resource_type: resource_type.to_owned(), line: failure.line, table, message: failure.message }
+    }
+}
+
+/// The exit code that the statuses of the types and the states of the tables come to.
+#[must_use]
+pub fn judge(statuses: &[Status], unavailable: bool, tables: &[TableReport]) -> Exit {
+    let good = |status: &Status| matches!(status, Status::Complete | Status::Empty);
+    let neutral = |status: &Status| matches!(status, Status::Unsupported);
+    if statuses.iter().all(|status| good(status) || neutral(status)) && statuses.iter().any(good) {
+        let whole = tables.iter().all(|table| table.state != TableState::Held && table.failed == 0);
+        return if whole { Exit::Done } else { Exit::Incomplete };
+    }
+    // Something came: what is missing makes the run incomplete, whatever the reason.
+    if statuses.iter().any(|status| good(status) || *status == Status::Partial) {
+        return Exit::Incomplete;
+    }
+    if unavailable { Exit::Unavailable } else { Exit::Refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_come_to_the_contracts_codes() {
+        use Status::{Complete, Empty, Failed, Partial, Refused, Unsupported};
+        for (statuses, unavailable, exit) in [
+            (vec![Complete, Empty, Unsupported], false, Exit::Done),
+            (vec![Complete, Partial], false, Exit::Incomplete),
+            (vec![Complete, Refused], false, Exit::Incomplete),
+            (vec![Partial], false, Exit::Incomplete),
+            (vec![Refused, Refused], false, Exit::Refused),
+            (vec![Unsupported, Unsupported], false, Exit::Refused),
+            (vec![Failed, Failed], true, Exit::Unavailable),
+        ] {
+            assert_eq!(judge(&statuses, unavailable, &[]), exit, "{statuses:?}");
+        }
+    }
+
+    #[test]
+    fn codes_are_the_contracts_and_the_worst_wins() {
+        assert_eq!(Exit::ALL.map(|(exit, _)| exit.code()), [0, 1, 2, 3, 4, 5, 6, 75, 130]);
+        assert_eq!(Exit::Incomplete.worst(Exit::Done), Exit::Incomplete);
+        assert_eq!(Exit::Done.worst(Exit::Later).worst(Exit::Refused), Exit::Refused);
+    }
+}

@@ -1,0 +1,173 @@
+//! From the archive of a run to staged tables.
+
+use std::collections::BTreeMap;
+
+use arrow::record_batch::RecordBatch;
+use camino::{Utf8Path, Utf8PathBuf};
+use fhirvest_flattener::TableCounts;
+use fhirvest_lake::{
+    Lake, LakeError,
+    archive::ArchiveReader,
+    table::{TableFiles, TableOptions, TableSpec, TableWriter},
+};
+
+use super::report::NamedFailure;
+use crate::{
+    flatten::{self, Block, FlattenError},
+    ledger::{Ledger, LedgerError},
+    views::{TableShape, ViewSet},
+};
+
+/// Memory for rows that wait to be sorted, over all tables together.
+const SORT_MEMORY: usize = 192 << 20;
+
+/// Superseded lines fetched from the ledger at once.
+const SUPERSEDED_CHUNK: usize = 4096;
+
+/// A table whose files are staged.
+#[derive(Debug)]
+pub struct StagedTable {
+    /// Its name.
+    pub name: String,
+    /// Its files.
+    pub files: TableFiles,
+    /// What became of the resources read for it.
+    pub counts: TableCounts,
+    /// The folder that holds the files.
+    pub folder: Utf8PathBuf,
+}
+
+/// What is needed to flatten a run.
+#[derive(Debug)]
+pub struct Flattening<'a> {
+    /// The lake.
+    pub lake: &'a Lake,
+    /// The source's name.
+    pub source: &'a str,
+    /// The run whose archive is read.
+    pub run: &'a str,
+    /// Where the tables are staged.
+    pub staging: &'a Utf8Path,
+    /// The compiled views.
+    pub views: &'a ViewSet,
+    /// What every Parquet file of the run says of itself.
+    pub metadata: &'a [(String, String)],
+}
+
+/// Reading the archive or writing tables failed: exit code 6.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Flattening<'_> {
+    /// Makes the named tables from the archive files of `types`, each sorted by its key, and the reasons of the first
+    /// failures.
+    ///
+    /// # Errors
+    /// The archive cannot be read or a table not be written.
+    pub fn tables(
+        &self,
+        tables: &[&TableShape],
+        types: &[String],
+    ) -> Result<(Vec<StagedTable>, Vec<NamedFailure>), FlattenError<StoreError>> {
+        let share = SORT_MEMORY / tables.len().max(1);
+        let mut staged = BTreeMap::new();
+        for shape in tables {
+            let folder = self.staging.join(&shape.name);
+            let options = TableOptions { memory_budget: share, ..TableOptions::default() };
+            let writer = TableWriter::new(self.spec(shape), &folder, options).map_err(lake)?;
+            staged.insert(shape.name.as_str(), (writer, TableCounts::default(), folder));
+        }
+        let mut failures = Vec::new();
+        for (number, plan) in self.views.plans.iter().enumerate() {
+            let path = self.lake.archive_dir(self.source, self.run).join(format!("{}.ndjson.zst", plan.resource_type()));
+            if !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
+                continue;
+            }
+            let names: Vec<&str> = plan.tables().iter().map(|table| table.name.as_str()).collect();
+            let read = self.reader(&path, plan.resource_type())?;
+            let write = |batches: Vec<Option<RecordBatch>>| {
+                for (name, batch) in names.iter().zip(batches) {
+                    if let (Some((writer, _, _)), Some(batch)) = (staged.get_mut(name), batch) {
+                        writer.write(&batch)?;
+                    }
+                }
+                Ok(())
+            };
+            let done = flatten::flatten(plan, flatten::cores(), read, write)?;
+            for shape in tables {
+                let feeds = shape.feeds.iter().filter(|feed| feed.plan == number);
+                for counts in feeds.filter_map(|feed| done.counts.get(feed.table)) {
+                    if let Some((_, sum, _)) = staged.get_mut(shape.name.as_str()) {
+                        *sum = flatten::sum([std::mem::take(sum), counts.clone()]);
+                    }
+                }
+            }
+            let room = flatten::FAILURES_KEPT.saturating_sub(failures.len());
+            let named = done.failures.into_iter().take(room);
+            failures.extend(named.map(|failure| NamedFailure::new(failure, plan.resource_type(), plan.tables())));
+        }
+        let mut finished = Vec::new();
+        for (name, (writer, counts, folder)) in staged {
+            let files = writer.finish().map_err(lake)?;
+            finished.push(StagedTable { name: name.to_owned(), files, counts, folder });
+        }
+        Ok((finished, failures))
+    }
+
+    fn spec(&self, shape: &TableShape) -> TableSpec {
+        // The first column is the key; a child table begins with its parent's key and the element's index.
+        let columns: Vec<&str> = shape.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let key = columns.first().map(|name| (*name).to_owned());
+        let bloom = columns.iter().filter(|name| Some(**name) == key.as_deref() || **name == "npi");
+        let mut metadata = self.metadata.to_vec();
+        metadata.push(("fhirvest.view".into(), shape.name.clone()));
+        metadata.push(("fhirvest.view_hash".into(), shape.view_hash.clone()));
+        TableSpec {
+            name: shape.name.clone(),
+            schema: shape.schema.clone(),
+            bloom: bloom.map(|name| (*name).to_owned()).collect(),
+            sort_by: key.into_iter().collect(),
+            metadata,
+        }
+    }
+
+    /// Reads one archive file in blocks, each with the lines that newer variants replace.
+    fn reader(
+        &self,
+        path: &Utf8Path,
+        resource_type: &str,
+    ) -> Result<impl FnMut() -> Result<Option<Block>, StoreError> + Send + use<>, FlattenError<StoreError>> {
+        let mut archive = ArchiveReader::open(path).map_err(lake)?;
+        // A connection of its own: the reader runs on another thread.
+        let ledger = Ledger::open(&self.lake.ledger_path()).map_err(|error| FlattenError::Store(error.into()))?;
+        let (run, resource_type) = (self.run.to_owned(), resource_type.to_owned());
+        let (mut line, mut known, mut exhausted) = (0_u64, Vec::<u64>::new(), false);
+        Ok(move || {
+            let mut block = Block { first_line: line, ..Block::default() };
+            if !archive.next_block(&mut block.bytes)? {
+                return Ok(None);
+            }
+            line += block.lines();
+            while !exhausted && known.last().is_none_or(|last| *last < line) {
+                let from = known.last().map_or(block.first_line, |last| last + 1);
+                let more = ledger.superseded(&run, &resource_type, from, SUPERSEDED_CHUNK)?;
+                exhausted = more.len() < SUPERSEDED_CHUNK;
+                known.extend(more);
+            }
+            let until = known.partition_point(|place| *place < line);
+            block.skip = known.drain(..until).collect();
+            Ok(Some(block))
+        })
+    }
+}
+
+fn lake(error: LakeError) -> FlattenError<StoreError> {
+    FlattenError::Store(StoreError::Lake(error))
+}
