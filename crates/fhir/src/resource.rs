@@ -1,1 +1,312 @@
-//! To be written.
+//! One resource as JSON text: its head, its line in an archive, the hash of its content.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// What tells a resource apart from others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head<'a> {
+    /// `resourceType`; empty where it is missing or no string.
+    pub resource_type: Cow<'a, str>,
+    /// `id`; absent where it is missing, empty or no string.
+    pub id: Option<Cow<'a, str>>,
+    /// `meta.lastUpdated`, as written.
+    pub last_updated: Option<Cow<'a, str>>,
+}
+
+/// The text is no JSON object.
+#[derive(Debug, thiserror::Error)]
+#[error("not a JSON object: {source}")]
+pub struct ResourceError {
+    #[from]
+    source: serde_json::Error,
+}
+
+/// Reads the head of a resource in one pass, skipping everything else. Of duplicate keys the first counts.
+///
+/// # Errors
+/// The text is no JSON object.
+pub fn head(resource: &str) -> Result<Head<'_>, ResourceError> {
+    let mut parser = serde_json::Deserializer::from_str(resource);
+    let head = HeadSeed.deserialize(&mut parser)?;
+    parser.end()?;
+    Ok(head)
+}
+
+struct HeadSeed;
+
+impl<'de> DeserializeSeed<'de> for HeadSeed {
+    type Value = Head<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Head<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeadSeed {
+    type Value = Head<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head<'de>, A::Error> {
+        let (mut head, mut typed) = (Head::default(), false);
+        while let Some(key) = map.next_key::<Key>()? {
+            match key {
+                Key::ResourceType if !typed => {
+                    head.resource_type = map.next_value::<Lenient<'de>>()?.0.unwrap_or_default();
+                    typed = true;
+                }
+                Key::Id if head.id.is_none() => {
+                    head.id = map.next_value::<Lenient<'de>>()?.0.filter(|id| !id.is_empty())
+                }
+                Key::Meta if head.last_updated.is_none() => head.last_updated = map.next_value::<Meta<'de>>()?.0,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(head)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Key {
+    #[serde(rename = "resourceType")]
+    ResourceType,
+    #[serde(rename = "id")]
+    Id,
+    #[serde(rename = "meta")]
+    Meta,
+    #[serde(other)]
+    Other,
+}
+
+/// A string, or nothing where something else stands: real servers put null and numbers in many places. Strings with
+/// escapes that are no Unicode (a lone surrogate) count as nothing too.
+struct Lenient<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lenient<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw: &'de RawValue = Deserialize::deserialize(deserializer)?;
+        Ok(Self(string(raw.get())))
+    }
+}
+
+/// The value of a JSON string, if it is one.
+pub(crate) fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+struct Meta<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Meta<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw: &'de RawValue = Deserialize::deserialize(deserializer)?;
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow, default, rename = "lastUpdated")]
+            last_updated: Option<&'a RawValue>,
+        }
+        let fields = serde_json::from_str::<Fields<'de>>(raw.get()).ok();
+        Ok(Self(fields.and_then(|fields| string(fields.last_updated?.get()))))
+    }
+}
+
+/// Appends the resource as one line, as the server sent it: where it holds line breaks, which JSON allows between
+/// tokens only, white space between tokens is left out; otherwise it is copied byte for byte. No line break is added.
+pub fn write_line(resource: &str, out: &mut Vec<u8>) {
+    let bytes = resource.trim_ascii().as_bytes();
+    if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    let (mut start, mut at) = (0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = string_end(bytes, at),
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                out.extend_from_slice(&bytes[start..at]);
+                at += 1;
+                start = at;
+            }
+            _ => at += 1,
+        }
+    }
+    out.extend_from_slice(&bytes[start..]);
+}
+
+/// The place after the string that begins at `start`.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// A hash of a resource's content: equal for equal content, whatever the order of keys, the white space and the server's
+/// own stamps `meta.lastUpdated` and `meta.versionId`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash(pub [u8; 16]);
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Hashes a resource: BLAKE3, cut to 128 bits, over a canonical form with sorted keys, numbers and strings as written.
+/// A number spelled otherwise (`1.0` for `1`) is other content, since FHIR's decimals keep their precision.
+///
+/// # Errors
+/// The text is no JSON object.
+pub fn content_hash(resource: &str) -> Result<ContentHash, ResourceError> {
+    let fields: Fields<'_> = serde_json::from_str(resource)?;
+    let mut canonical = Vec::with_capacity(resource.len());
+    write_object(fields, Place::Root, &mut canonical)?;
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&blake3::hash(&canonical).as_bytes()[..16]);
+    Ok(ContentHash(hash))
+}
+
+/// Where an object stands, since the stamps are left out of `meta` of the resource itself only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    Meta,
+    Deeper,
+}
+
+type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+fn write_object(fields: Fields<'_>, place: Place, out: &mut Vec<u8>) -> Result<(), ResourceError> {
+    out.push(b'{');
+    for (key, value) in fields {
+        if place == Place::Meta && matches!(&*key, "lastUpdated" | "versionId") {
+            continue;
+        }
+        let inner = if place == Place::Root && key == "meta" { Place::Meta } else { Place::Deeper };
+        let start = out.len();
+        out.extend_from_slice(key.as_bytes());
+        out.push(b':');
+        let before = out.len();
+        write_value(value.get(), inner, out)?;
+        // A `meta` that holds nothing but stamps is as good as none.
+        if inner == Place::Meta && &out[before..] == b"{}" {
+            out.truncate(start);
+        } else {
+            out.push(b',');
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_value(value: &str, place: Place, out: &mut Vec<u8>) -> Result<(), ResourceError> {
+    match value.as_bytes().first() {
+        Some(b'{') => write_object(serde_json::from_str(value)?, place, out)?,
+        Some(b'[') => {
+            out.push(b'[');
+            for element in serde_json::from_str::<Vec<&RawValue>>(value)? {
+                write_value(element.get(), Place::Deeper, out)?;
+                out.push(b',');
+            }
+            out.push(b']');
+        }
+        _ => out.extend_from_slice(value.as_bytes()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_head_is_found_wherever_it_stands_and_whatever_stands_there() {
+        for (text, resource_type, id, last_updated) in [
+            (
+                r#"{"id":"a","meta":{"versionId":"1","lastUpdated":"2020-01-01T00:00:00Z"},"resourceType":"Location"}"#,
+                "Location",
+                Some("a"),
+                Some("2020-01-01T00:00:00Z"),
+            ),
+            (r#"{"resourceType":"Location","id":7,"meta":"x"}"#, "Location", None, None),
+            (r#"{"resourceType":"Location","id":"","meta":null}"#, "Location", None, None),
+            (r#"{"resourceType":"Location","id":"a","id":"b"}"#, "Location", Some("a"), None),
+            (r#"{"resourceType":"Location","id":"\u0061"}"#, "Location", Some("a"), None),
+            (r#"{"resourceType":"Location","id":"\ud800"}"#, "Location", None, None),
+            (r#"{"contained":[{"resourceType":"X","id":"inner"}]}"#, "", None, None),
+        ] {
+            let head = head(text).unwrap();
+            assert_eq!(
+                (&*head.resource_type, head.id.as_deref(), head.last_updated.as_deref()),
+                (resource_type, id, last_updated),
+                "{text}"
+            );
+        }
+        assert!(head("[]").is_err());
+        assert!(head("{} {}").is_err());
+    }
+
+    #[test]
+    fn a_line_keeps_every_byte_but_the_space_between_tokens() {
+        for (text, line) in
+            [("{ \"a\": 1 }", "{ \"a\": 1 }"), ("{\n  \"a b\\\" c\": [1.0,\r\n 2]\n}\n", "{\"a b\\\" c\":[1.0,2]}")]
+        {
+            let mut out = Vec::new();
+            write_line(text, &mut out);
+            assert_eq!(std::str::from_utf8(&out).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn content_is_equal_whatever_the_order_and_the_stamps() {
+        let hash = |text: &str| content_hash(text).unwrap();
+        let plain = hash(r#"{"resourceType":"Location","id":"a","name":"x"}"#);
+        for same in [
+            r#"{"name":"x","id":"a","resourceType":"Location"}"#,
+            r#"{"resourceType":"Location","id":"a","meta":{"lastUpdated":"2020"},"name":"x"}"#,
+            "{ \"resourceType\":\"Location\",\n\"id\":\"a\", \"name\" : \"x\", \"meta\":{\"versionId\":\"2\"} }",
+        ] {
+            assert_eq!(hash(same), plain, "{same}");
+        }
+        for other in [
+            r#"{"resourceType":"Location","id":"a","name":"y"}"#,
+            r#"{"resourceType":"Location","id":"a","name":"x","meta":{"profile":["p"]}}"#,
+            r#"{"resourceType":"Location","id":"a","name":["x"]}"#,
+        ] {
+            assert_ne!(hash(other), plain, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_reads_as_the_same_json(keys in prop::collection::btree_map("[a-z\\\\\" \n]{0,8}", any::<i32>(), 0..6)) {
+            let value = serde_json::to_value(&keys).unwrap();
+            let mut out = Vec::new();
+            write_line(&serde_json::to_string_pretty(&value).unwrap(), &mut out);
+            prop_assert!(!out.contains(&b'\n'));
+            prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).unwrap(), value);
+        }
+    }
+}
