@@ -1,5 +1,7 @@
 //! Writes FHIR answers as bytes, splicing the text of resources in untouched.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// One entry of a Bundle page.
@@ -7,7 +9,7 @@ use serde::Serialize;
 pub(crate) struct Entry<'w> {
     pub(crate) kind: &'w str,
     pub(crate) id: &'w str,
-    pub(crate) text: &'w str,
+    pub(crate) text: Cow<'w, [u8]>,
     pub(crate) mode: Mode,
 }
 
@@ -16,13 +18,16 @@ pub(crate) struct Entry<'w> {
 pub(crate) enum Mode {
     Match,
     Include,
+    /// It is not said.
+    Unsaid,
 }
 
 impl Mode {
-    fn code(self) -> &'static str {
+    fn code(self) -> Option<&'static str> {
         match self {
-            Self::Match => "match",
-            Self::Include => "include",
+            Self::Match => Some("match"),
+            Self::Include => Some("include"),
+            Self::Unsaid => None,
         }
     }
 }
@@ -38,19 +43,22 @@ pub(crate) struct Head {
 /// Bytes that an entry takes besides its resource, generously.
 const ENTRY_OVERHEAD: usize = 160;
 
-/// A searchset Bundle.
-pub(crate) fn searchset(base: &str, head: &Head, entries: &[Entry<'_>]) -> Vec<u8> {
+/// A searchset Bundle. `after` is put behind the entries as it is: more elements of the array, or nothing.
+pub(crate) fn searchset(base: &str, head: &Head, entries: &[Entry<'_>], after: &[&str], empty_array: bool) -> Vec<u8> {
     let size: usize = entries.iter().map(|entry| entry.text.len() + base.len() + ENTRY_OVERHEAD).sum();
     let links: usize = head.links.iter().map(|(_, url)| url.len() + 40).sum();
     let mut out = Vec::with_capacity(size + links + 200);
     begin(&mut out, head);
-    if !entries.is_empty() {
+    if !entries.is_empty() || !after.is_empty() || empty_array {
         out.extend_from_slice(b",\"entry\":[");
-        for (number, entry) in entries.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
+        let mut first = true;
+        for entry in entries {
+            separate(&mut out, &mut first);
             write_entry(&mut out, base, entry);
+        }
+        for element in after {
+            separate(&mut out, &mut first);
+            out.extend_from_slice(element.as_bytes());
         }
         out.push(b']');
     }
@@ -58,8 +66,14 @@ pub(crate) fn searchset(base: &str, head: &Head, entries: &[Entry<'_>]) -> Vec<u
     out
 }
 
+fn separate(out: &mut Vec<u8>, first: &mut bool) {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+}
+
 /// Everything of a searchset up to, and without, its entries.
-pub(crate) fn begin(out: &mut Vec<u8>, head: &Head) {
+fn begin(out: &mut Vec<u8>, head: &Head) {
     out.extend_from_slice(br#"{"resourceType":"Bundle","type":"searchset""#);
     if let Some(total) = head.total {
         out.extend_from_slice(format!(",\"total\":{total}").as_bytes());
@@ -73,20 +87,25 @@ pub(crate) fn begin(out: &mut Vec<u8>, head: &Head) {
 }
 
 /// One entry with its full URL, its resource as it is and its search mode.
-pub(crate) fn write_entry(out: &mut Vec<u8>, base: &str, entry: &Entry<'_>) {
+fn write_entry(out: &mut Vec<u8>, base: &str, entry: &Entry<'_>) {
     out.extend_from_slice(b"{\"fullUrl\":\"");
     for part in [base, "/", entry.kind, "/", entry.id] {
         out.extend_from_slice(part.as_bytes());
     }
     out.extend_from_slice(b"\",\"resource\":");
-    out.extend_from_slice(entry.text.as_bytes());
-    out.extend_from_slice(b",\"search\":{\"mode\":\"");
-    out.extend_from_slice(entry.mode.code().as_bytes());
-    out.extend_from_slice(b"\"}}");
+    out.extend_from_slice(&entry.text);
+    match entry.mode.code() {
+        Some(code) => {
+            out.extend_from_slice(b",\"search\":{\"mode\":\"");
+            out.extend_from_slice(code.as_bytes());
+            out.extend_from_slice(b"\"}}");
+        }
+        None => out.push(b'}'),
+    }
 }
 
 /// A JSON string.
-pub(crate) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

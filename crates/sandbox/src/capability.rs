@@ -22,7 +22,7 @@ pub(crate) fn statement(mount: &Mount, base: &str, bulk: bool) -> Value {
         "date": "2026-11-01",
         "kind": "instance",
         "software": {"name": "fhirvest sandbox", "version": env!("CARGO_PKG_VERSION")},
-        "implementation": {"description": mount.title(), "url": base},
+        "implementation": {"description": mount.title, "url": base},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "rest": [rest],
@@ -50,4 +50,18 @@ fn resource(mount: &Mount, kind: &str) -> Value {
         "searchRevInclude": reverse,
         "searchParam": common.chain(named).collect::<Vec<_>>(),
     })
+}
+
+/// A CapabilityStatement that names a type that is not there and hides the last one that is.
+pub(crate) fn lie(mount: &Mount, base: &str) -> Value {
+    let mut statement = statement(mount, base, true);
+    if let Some(resources) = statement["rest"][0]["resource"].as_array_mut() {
+        resources.pop();
+        resources.push(json!({
+            "type": "Patient",
+            "interaction": [{"code": "search-type"}],
+            "searchParam": [{"name": "identifier", "type": "token"}],
+        }));
+    }
+    statement
 }

@@ -42,7 +42,7 @@ mod world;
 
 pub use error::SandboxError;
 pub use faults::Fault;
-pub use options::{ApiKey, Options};
+pub use options::{ApiKey, Clock, Options};
 pub use platforms::Platform;
 pub use server::serve;
 pub use traffic::{Exchange, Traffic};

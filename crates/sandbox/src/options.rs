@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::faults::Fault;
 use crate::platforms::Platform;
@@ -32,7 +33,12 @@ pub struct Options {
     /// Whether answers are gzip-compressed for clients that accept it. Off by default: it costs ten times what the
     /// page itself costs.
     pub gzip: bool,
+    /// Time since 1970, for `Retry-After` dates and Bulk Data's `transactionTime`; the machine's clock when absent.
+    pub clock: Option<Clock>,
 }
+
+/// Tells the time since 1970-01-01T00:00:00Z.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// An API key and the header it travels in. Its value never shows in `Debug` output.
 #[derive(Clone, PartialEq, Eq)]

@@ -16,9 +16,9 @@ async fn paging_to_the_end_gives_every_resource_once() {
     let sandbox = small().await;
     for mount in sandbox.world.mounts() {
         for (kind, count) in mount.types() {
-            assert!(count > 0, "{}/{kind} is empty", mount.path());
+            assert!(count > 0, "{}/{kind} is empty", mount.path);
             for page_size in ["", "?_count=7", "?_count=1000", "?_count=7&_sort=-_id"] {
-                let target = format!("{}/{kind}{page_size}", mount.path());
+                let target = format!("{}/{kind}{page_size}", mount.path);
                 let ids = sandbox.crawl(&target).await;
                 assert_eq!(ids.len(), count, "{target}");
                 assert!(ids.values().all(|times| *times == 1), "{target}");

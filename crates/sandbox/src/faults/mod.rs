@@ -1,68 +1,28 @@
 //! Habits of badly behaved servers, by name.
+//!
+//! A fault acts at one of five places, one module each: before a request is looked at ([`gate`]), on the question
+//! ([`question`]), on which rows a page shows and what follows it ([`turn`]), on its links ([`links`]), on the text of
+//! its entries ([`entries`]) and on the bytes that leave ([`wire`]). Faults combine: each place asks for its own.
+//! Nothing here rolls dice: what happens *now and then* happens at fixed beats of a counter of requests, in such a way
+//! that the same request sent again passes.
+
+pub(crate) mod entries;
+pub(crate) mod gate;
+pub(crate) mod links;
+mod memory;
+mod names;
+pub(crate) mod question;
+pub(crate) mod turn;
+pub(crate) mod wire;
+
+pub use names::Fault;
 
 use std::fmt;
-use std::str::FromStr;
+use std::time::Duration;
 
-use crate::error::SandboxError;
 use crate::options::{DEFAULT_COUNT, MAX_COUNT, Options};
-
-macro_rules! faults {
-    ($($variant:ident $name:literal $habit:literal $description:literal;)+) => {
-        /// One habit of a badly behaved server; the numbers in the descriptions are those of the table of habits.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum Fault {
-            $(#[doc = $description] $variant),+
-        }
-
-        impl Fault {
-            /// Every fault, in the order of the habits.
-            #[must_use]
-            pub const fn all() -> &'static [Self] {
-                &[$(Self::$variant),+]
-            }
-
-            /// The name on the command line.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-
-            /// What the server does, in one line.
-            #[must_use]
-            pub const fn description(self) -> &'static str {
-                match self { $(Self::$variant => $description),+ }
-            }
-
-            /// The number of the habit in the table of habits.
-            #[must_use]
-            pub const fn habit(self) -> u8 {
-                match self { $(Self::$variant => $habit),+ }
-            }
-        }
-    };
-}
-
-faults! {
-    NoNext "no-next" 8 "the first page has no next link although more exists";
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for Fault {
-    type Err = SandboxError;
-
-    fn from_str(name: &str) -> Result<Self, SandboxError> {
-        Self::all().iter().copied().find(|fault| fault.name() == name).ok_or_else(|| SandboxError::UnknownFault {
-            name: name.to_owned(),
-            nearest: nearest(name, Self::all().iter().map(|fault| fault.name())),
-        })
-    }
-}
+use crate::platforms::{Paging, Profile};
+use memory::Memory;
 
 /// The known name that shares most pairs of letters with the one given.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
@@ -75,24 +35,60 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known.to_owned())
 }
 
-/// How this sandbox behaves, worked out from its options once.
-#[derive(Debug)]
+/// How this sandbox behaves, worked out from its options once, and what it remembers of its requests.
 pub(crate) struct Behaviour {
     pub(crate) default_count: usize,
     pub(crate) max_count: usize,
+    pub(crate) profile: Profile,
+    pub(crate) memory: Memory,
     faults: Vec<Fault>,
+    clock: Option<crate::options::Clock>,
+}
+
+impl fmt::Debug for Behaviour {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Behaviour")
+            .field("profile", &self.profile)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Behaviour {
     pub(crate) fn new(options: &Options) -> Self {
+        let profile = options.platform.map(|platform| platform.profile()).unwrap_or_default();
+        let mut faults = options.faults.clone();
+        faults.extend_from_slice(profile.faults);
         Self {
-            default_count: options.default_count.unwrap_or(DEFAULT_COUNT),
-            max_count: options.max_count.unwrap_or(MAX_COUNT),
-            faults: options.faults.clone(),
+            default_count: options.default_count.or(profile.default_count).unwrap_or(DEFAULT_COUNT),
+            max_count: options.max_count.or(profile.max_count).unwrap_or(MAX_COUNT),
+            profile,
+            memory: Memory::default(),
+            faults,
+            clock: options.clock.clone(),
         }
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// The first of these faults that is on.
+    pub(crate) fn first(&self, faults: &[Fault]) -> Option<Fault> {
+        faults.iter().copied().find(|fault| self.has(*fault))
+    }
+
+    /// How pages are linked.
+    pub(crate) fn paging(&self) -> Paging {
+        self.profile.paging
+    }
+
+    /// Time since 1970.
+    pub(crate) fn now(&self) -> Duration {
+        match &self.clock {
+            Some(clock) => clock(),
+            None => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        }
     }
 }

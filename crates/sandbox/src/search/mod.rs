@@ -126,3 +126,8 @@ impl SearchCache {
         recent.truncate(keep);
     }
 }
+
+/// The matches of a search that finds nothing.
+pub(crate) fn find_nothing() -> Matches {
+    Matches::All(0)
+}

@@ -3,10 +3,18 @@
 use super::filter::Filter;
 use super::include::Include;
 use super::parameters;
+use crate::platforms::Paging;
+
+/// The parameter of a link that tells pages of the same offset apart.
+pub(crate) const MARKER: &str = "_marker";
+/// The parameter of a link that names the life of its search.
+pub(crate) const GENERATION: &str = "_generation";
 
 /// Whether the server counts, and how the client wants to hear of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Total {
+    /// Nothing was said.
+    Unsaid,
     Accurate,
     None,
 }
@@ -34,6 +42,14 @@ pub(crate) struct Query {
     pub(crate) count_only: bool,
     pub(crate) count: Option<usize>,
     pub(crate) offset: usize,
+    /// What a link of this server added to tell its pages apart.
+    pub(crate) marker: Option<String>,
+    /// A page number, from 1, where the server counts pages.
+    pub(crate) page: Option<usize>,
+    /// An opaque token of where the client stands.
+    pub(crate) continuation: Option<String>,
+    /// Which life of the search a link of this server belongs to.
+    pub(crate) generation: u64,
     pub(crate) includes: Vec<Include>,
     /// The parameters that shape the result (not the page): what the self link shows and the cursor carries.
     pub(crate) applied: Vec<(String, String)>,
@@ -47,19 +63,31 @@ pub(crate) struct BadQuery(pub(crate) String);
 
 impl Query {
     /// Reads decoded parameters of a search of `resource`. `base` is the absolute URL of the mount, for references.
-    pub(crate) fn parse(resource: &str, base: &str, parameters: &[(String, String)]) -> Result<Self, BadQuery> {
+    pub(crate) fn parse(
+        resource: &str,
+        base: &str,
+        paging: Paging,
+        parameters: &[(String, String)],
+    ) -> Result<Self, BadQuery> {
         let mut query = Self {
             filters: Vec::new(),
             order: Order::Stored,
-            total: Total::Accurate,
+            total: Total::Unsaid,
             count_only: false,
             count: None,
             offset: 0,
+            marker: None,
+            page: None,
+            continuation: None,
+            generation: 0,
             includes: Vec::new(),
             applied: Vec::new(),
             unknown: Vec::new(),
         };
         for (name, value) in parameters {
+            if query.read_place(paging, name, value)? {
+                continue;
+            }
             if query.read(resource, base, name, value)? {
                 query.applied.push((name.clone(), value.clone()));
             }
@@ -67,15 +95,26 @@ impl Query {
         Ok(query)
     }
 
+    /// Takes one parameter in that says where in the search the client stands; whether it was one.
+    fn read_place(&mut self, paging: Paging, name: &str, value: &str) -> Result<bool, BadQuery> {
+        match (name, paging) {
+            ("_getpagesoffset" | "_offset", _) | ("_skip", Paging::Skip) | ("search-offset", _) => {
+                self.offset = number(name, value)?;
+            }
+            ("page", Paging::Page) => self.page = Some(number(name, value)?),
+            ("ct", Paging::Continuation) => self.continuation = Some(value.to_owned()),
+            (MARKER, _) => self.marker = Some(value.to_owned()),
+            (GENERATION, _) => self.generation = value.parse().unwrap_or(0),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Takes one parameter in; whether it shapes the result.
     fn read(&mut self, resource: &str, base: &str, name: &str, value: &str) -> Result<bool, BadQuery> {
         match name {
             "_count" => {
                 self.count = Some(number(name, value)?);
-                return Ok(false);
-            }
-            "_getpagesoffset" | "_offset" => {
-                self.offset = number(name, value)?;
                 return Ok(false);
             }
             "_format" | "_pretty" | "_bundletype" => return Ok(false),
@@ -109,7 +148,8 @@ impl Query {
         let shaping = self.applied.iter().filter(|(name, _)| {
             name == "_sort" || !matches!(name.as_str(), "_total" | "_summary" | "_include" | "_revinclude")
         });
-        encode(shaping)
+        // Filters that a server ignores are gone from `filters`, so their number tells bent searches apart.
+        format!("{}#{}{:?}", encode(shaping), self.filters.len(), self.order)
     }
 
     /// The applied parameters as a query string.

@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) content_type: &'static str,
     pub(crate) body: Payload,
+    /// How long nothing happens before the first byte.
+    pub(crate) delay: Option<Duration>,
 }
 
 /// The body of an answer.
@@ -49,7 +51,7 @@ pub(crate) enum Step {
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: Vec::new(), content_type, body: Payload::Whole(body.into()) }
+        Self { status, headers: Vec::new(), content_type, body: Payload::Whole(body.into()), delay: None }
     }
 
     pub(crate) fn fhir(body: impl Into<Bytes>) -> Self {
@@ -63,6 +65,12 @@ impl Answer {
 
     pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same answer after some silence.
+    pub(crate) fn after(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
         self
     }
 

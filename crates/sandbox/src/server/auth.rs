@@ -1,11 +1,38 @@
-//! Who may ask.
+//! Who may ask: API keys, fixed bearer tokens, and tokens of a small token endpoint that live for a while.
 
-use axum::http::StatusCode;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{Method, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use tokio::time::Instant;
 
 use super::App;
 use super::answer::Answer;
 use super::call::Call;
+use crate::faults::Fault;
+use crate::search::query;
+
+/// Where tokens are to be had, below the origin.
+pub(crate) const TOKEN_PATH: &str = "/oauth/token";
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+const USES: u32 = 5;
+
+/// Tokens handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    issued: Mutex<HashMap<String, Token>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Token {
+    since: Instant,
+    uses: u32,
+}
 
 /// The refusal of a request that lacks what the sandbox asks for.
 pub(crate) fn refuse(app: &App, call: &Call, resource_path: &str) -> Option<Answer> {
@@ -15,10 +42,94 @@ pub(crate) fn refuse(app: &App, call: &Call, resource_path: &str) -> Option<Answ
         let message = format!("API key missing or not valid: send it in the header {}", key.header);
         return Some(Answer::outcome(StatusCode::UNAUTHORIZED, "login", &message));
     }
-    let wanted = app.options.bearer.as_ref().filter(|_| resource_path != "metadata")?;
+    if resource_path == "metadata" {
+        return None;
+    }
     let given = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    (given != Some(wanted.as_str())).then(|| {
+    let welcome = match (lifetime(app), &app.options.bearer) {
+        (Some(limit), _) => given.is_some_and(|token| app.tokens.spend(token, limit)),
+        (None, Some(wanted)) => given == Some(wanted.as_str()),
+        (None, None) => true,
+    };
+    (!welcome).then(|| {
         Answer::outcome(StatusCode::UNAUTHORIZED, "login", "access token missing, expired or not valid")
             .with(WWW_AUTHENTICATE, "Bearer")
     })
+}
+
+/// How long tokens live, when tokens are asked for at all.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Time(Duration),
+    Uses(u32),
+}
+
+fn lifetime(app: &App) -> Option<Limit> {
+    match app.behaviour.first(&[Fault::Token15Minutes, Fault::Token5Requests])? {
+        Fault::Token15Minutes => Some(Limit::Time(LIFETIME)),
+        _ => Some(Limit::Uses(USES)),
+    }
+}
+
+impl Tokens {
+    fn issue(&self) -> String {
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = format!("sandbox-token-{}", issued.len());
+        issued.insert(token.clone(), Token { since: Instant::now(), uses: 0 });
+        token
+    }
+
+    /// Uses a token once; whether it was still good.
+    fn spend(&self, token: &str, limit: Limit) -> bool {
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(token) = issued.get_mut(token) else { return false };
+        token.uses += 1;
+        match limit {
+            Limit::Time(lifetime) => token.since.elapsed() < lifetime,
+            Limit::Uses(uses) => token.uses <= uses,
+        }
+    }
+}
+
+/// `POST /oauth/token`: client credentials or a refresh token. Where the sandbox was given a bearer token, that is the
+/// client's secret; otherwise the endpoint is public.
+pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
+    let limit = lifetime(app).filter(|_| call.path == TOKEN_PATH)?;
+    if call.method != Method::POST {
+        return Some(Answer::outcome(StatusCode::METHOD_NOT_ALLOWED, "not-supported", "POST a form to this address"));
+    }
+    let form = query::decode(&call.body);
+    let field = |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let refused = |status: StatusCode, error: &str| {
+        Some(Answer::new(status, "application/json", json!({"error": error}).to_string()))
+    };
+    if let Some(secret) = &app.options.bearer
+        && field("client_secret") != Some(secret)
+        && basic_password(call).as_ref() != Some(secret)
+    {
+        return refused(StatusCode::UNAUTHORIZED, "invalid_client");
+    }
+    if !matches!(field("grant_type"), Some("client_credentials" | "refresh_token")) {
+        return refused(StatusCode::BAD_REQUEST, "unsupported_grant_type");
+    }
+    let seconds = match limit {
+        Limit::Time(lifetime) => lifetime.as_secs(),
+        // It does not say that it counts requests.
+        Limit::Uses(_) => 3_600,
+    };
+    let access = app.tokens.issue();
+    let body = json!({
+        "access_token": access,
+        "token_type": "Bearer",
+        "expires_in": seconds,
+        "refresh_token": format!("refresh-{access}"),
+        "scope": "system/*.read",
+    });
+    Some(Answer::new(StatusCode::OK, "application/json", body.to_string()))
+}
+
+fn basic_password(call: &Call) -> Option<String> {
+    let encoded = call.header("authorization")?.strip_prefix("Basic ")?;
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
 }

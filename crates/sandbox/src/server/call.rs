@@ -4,7 +4,6 @@ use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode};
 
-use super::App;
 use super::answer::Answer;
 
 /// A form body of `POST _search` may be this long: room for a batch of 10,000 ids.
@@ -25,8 +24,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) async fn read(app: &App, request: Request) -> Result<Self, Answer> {
-        let _ = app;
+    pub(crate) async fn read(request: Request) -> Result<Self, Answer> {
         let (parts, body) = request.into_parts();
         let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
@@ -52,6 +50,13 @@ impl Call {
 
     pub(crate) fn accepts_gzip(&self) -> bool {
         self.header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"))
+    }
+
+    /// Whether this asks for a page after the first.
+    pub(crate) fn is_next_page(&self) -> bool {
+        ["_getpagesoffset=", "_offset=", "_skip=", "page=", "ct=", "search-offset="]
+            .iter()
+            .any(|name| self.query.split('&').any(|parameter| parameter.starts_with(name)))
     }
 
     /// Whether the client wants unknown parameters refused.

@@ -2,13 +2,14 @@
 
 pub(crate) mod answer;
 mod auth;
-mod call;
+mod bulk;
+pub(crate) mod call;
 mod route;
 mod search;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) behaviour: Behaviour,
     pub(crate) cache: SearchCache,
+    pub(crate) tokens: auth::Tokens,
     pub(crate) traffic: Arc<Traffic>,
     /// Turns true when the sandbox stops: whoever hangs on purpose lets go.
     pub(crate) stopping: watch::Receiver<bool>,
@@ -53,6 +55,7 @@ pub async fn serve(
         world,
         options,
         cache: SearchCache::default(),
+        tokens: auth::Tokens::default(),
         stopping,
     });
     let router = Router::new().fallback(handle).with_state(app);
@@ -68,14 +71,26 @@ pub async fn serve(
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let call = match Call::read(&app, request).await {
+    let call = match Call::read(request).await {
         Ok(call) => call,
         Err(answer) => return answer.into_response(&app, false),
     };
     let number = app.traffic.arrived(exchange(&app, &call));
-    let answer = route::answer(&app, &call).await;
+    let answer = route::answer(&app, &call);
+    if let Some(delay) = answer.delay {
+        silent(&app, delay).await;
+    }
     app.traffic.answered(number, answer.status.as_u16(), answer.body_len());
     answer.into_response(&app, call.accepts_gzip())
+}
+
+/// Waits, unless the sandbox is stopped.
+async fn silent(app: &App, delay: Duration) {
+    let mut stopping = app.stopping.clone();
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
 }
 
 fn exchange(app: &App, call: &Call) -> Exchange {

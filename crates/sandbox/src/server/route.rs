@@ -5,21 +5,50 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::{App, auth, search};
+use super::search::Scene;
+use super::{App, auth, bulk, search};
 use crate::capability;
+use crate::faults::gate::HTML;
+use crate::faults::{Fault, gate, question, wire};
 use crate::search::cursor::{Cursor, checksum};
 use crate::search::query;
 use crate::world::Mount;
 
 /// Answers one request.
-pub(crate) async fn answer(app: &App, call: &Call) -> Answer {
+pub(crate) fn answer(app: &App, call: &Call) -> Answer {
+    if let Some(answer) = auth::token(app, call) {
+        return answer;
+    }
     let Some((mount, rest)) = mounted(app, &call.path) else {
         return if call.path == "/" { listing(app, call) } else { not_found(&format!("no API at {}", call.path)) };
     };
-    if let Some(refusal) = auth::refuse(app, call, rest) {
+    let open = rest.starts_with("$export-file/") && app.behaviour.has(Fault::BulkOtherHostNoToken);
+    if let Some(refusal) = auth::refuse(app, call, rest).filter(|_| !open) {
         return refusal;
     }
-    under_mount(app, call, mount, rest)
+    if app.behaviour.has(Fault::PickyAccept) && !accepts_json(call) {
+        return Answer::outcome(StatusCode::NOT_ACCEPTABLE, "not-supported", "only application/json can be had here");
+    }
+    let base = call.base(&mount.path);
+    let scene = Scene { app, call, mount, base: &base, request: 0 };
+    if rest == "metadata" && call.method == Method::GET {
+        return metadata(scene);
+    }
+    if let Some(answer) = bulk::answer(scene, rest) {
+        return answer;
+    }
+    if let Some(answer) = gate::redirect_away(&app.behaviour, call) {
+        return answer;
+    }
+    let request = app.behaviour.memory.next_request();
+    if let Some(answer) = gate::strike(&app.behaviour, call, request) {
+        return answer;
+    }
+    under_mount(Scene { request, ..scene }, rest)
+}
+
+fn accepts_json(call: &Call) -> bool {
+    call.header("accept").is_none_or(|accept| accept.contains("application/json") || accept.contains("*/*"))
 }
 
 /// The mount whose path is the longest beginning of this one, and what follows it.
@@ -28,24 +57,24 @@ fn mounted<'a>(app: &'a App, path: &'a str) -> Option<(&'a Mount, &'a str)> {
         .mounts()
         .iter()
         .filter_map(|mount| {
-            let rest = path.strip_prefix(mount.path())?;
+            let rest = path.strip_prefix(mount.path.as_str())?;
             (rest.is_empty() || rest.starts_with('/')).then(|| (mount, rest.trim_matches('/')))
         })
-        .max_by_key(|(mount, _)| mount.path().len())
+        .max_by_key(|(mount, _)| mount.path.len())
 }
 
-fn under_mount(app: &App, call: &Call, mount: &Mount, rest: &str) -> Answer {
-    let base = call.base(mount.path());
+fn under_mount(scene: Scene<'_>, rest: &str) -> Answer {
+    let call = scene.call;
     let segments: Vec<&str> = rest.split('/').collect();
     match (&call.method, segments.as_slice()) {
-        (&Method::GET, ["metadata"]) => Answer::fhir(capability::statement(mount, &base, false).to_string()),
-        (&Method::GET, [""]) => next_page(app, call, mount, &base),
-        (&Method::GET, [kind]) => search::answer(app, call, mount, &base, kind, &query::decode(&call.query)),
-        (&Method::GET, [kind, id]) if *id != "_search" => read(mount, kind, id),
+        (&Method::GET, ["" | "_search"]) => next_page(scene),
+        (&Method::GET, [_]) if call.query.contains("_getpages=") => next_page(scene),
+        (&Method::GET, [kind]) => search::answer(scene, kind, &query::decode(&call.query)),
+        (&Method::GET, [kind, id]) if *id != "_search" => read(scene, kind, id),
         (&Method::POST, [kind, "_search"]) => {
             let mut parameters = query::decode(&call.query);
             parameters.extend(query::decode(&call.body));
-            search::answer(app, call, mount, &base, kind, &parameters)
+            search::answer(scene, kind, &parameters)
         }
         (&Method::GET | &Method::POST, _) => not_found(&format!("nothing at {}", call.path)),
         (method, _) => {
@@ -57,27 +86,45 @@ fn under_mount(app: &App, call: &Call, mount: &Mount, rest: &str) -> Answer {
 
 /// Binds cursors to this mount of this world.
 pub(crate) fn seal(app: &App, mount: &Mount) -> u64 {
-    checksum(app.world.seal(), mount.path())
+    checksum(app.world.seal(), &mount.path)
 }
 
 /// `GET {base}?_getpages=…`: the search travels in the token.
-fn next_page(app: &App, call: &Call, mount: &Mount, base: &str) -> Answer {
-    let given = query::decode(&call.query);
+fn next_page(scene: Scene<'_>) -> Answer {
+    let given = query::decode(&scene.call.query);
     let Some((_, token)) = given.iter().find(|(name, _)| name == "_getpages") else {
         return not_found("a search needs a resource type");
     };
-    let Some(cursor) = Cursor::parse(token, seal(app, mount)) else {
+    let Some(cursor) = Cursor::parse(token, seal(scene.app, scene.mount)) else {
         return Answer::outcome(StatusCode::GONE, "processing", "this search does not exist and may have expired");
     };
     let mut parameters = query::decode(&cursor.query);
     parameters.extend(given.into_iter().filter(|(name, _)| name != "_getpages"));
-    search::answer(app, call, mount, base, &cursor.resource, &parameters)
+    search::answer(scene, &cursor.resource, &parameters)
 }
 
-fn read(mount: &Mount, kind: &str, id: &str) -> Answer {
+fn read(scene: Scene<'_>, kind: &str, id: &str) -> Answer {
+    let Scene { app, call, mount, request, .. } = scene;
+    if let Some(refusal) = question::refuse_type(&app.behaviour, mount, kind) {
+        return refusal;
+    }
     let Some(number) = mount.table_number(kind) else { return search::unknown_type(kind) };
     let text = mount.tables().get(number).and_then(|table| table.find(id).map(|row| table.text(row).to_owned()));
-    text.map_or_else(|| not_found(&format!("resource {kind}/{id} is not known")), Answer::fhir)
+    match text {
+        Some(text) => wire::send(&app.behaviour, Answer::fhir(text), request, 1, call.accepts_gzip()),
+        None => not_found(&format!("resource {kind}/{id} is not known")),
+    }
+}
+
+fn metadata(scene: Scene<'_>) -> Answer {
+    let Scene { app, mount, base, .. } = scene;
+    let behaviour = &app.behaviour;
+    match behaviour.first(&[Fault::MetadataMissing, Fault::MetadataHtml, Fault::MetadataLies]) {
+        Some(Fault::MetadataMissing) => not_found("nothing at metadata"),
+        Some(Fault::MetadataHtml) => Answer::new(StatusCode::OK, HTML, gate::login_page()),
+        Some(_) => Answer::fhir(capability::lie(mount, base).to_string()),
+        None => Answer::fhir(capability::statement(mount, base, !behaviour.has(Fault::BulkUnsupported)).to_string()),
+    }
 }
 
 pub(crate) fn not_found(message: &str) -> Answer {
@@ -86,15 +133,15 @@ pub(crate) fn not_found(message: &str) -> Answer {
 
 /// `GET /`: which APIs there are.
 fn listing(app: &App, call: &Call) -> Answer {
-    let mounts: Vec<_> = app
+    let apis: Vec<_> = app
         .world
         .mounts()
         .iter()
         .map(|mount| {
             let types: serde_json::Map<_, _> =
                 mount.types().map(|(kind, count)| (kind.to_owned(), json!(count))).collect();
-            json!({"title": mount.title(), "base": call.base(mount.path()), "resources": types})
+            json!({"title": mount.title, "base": call.base(&mount.path), "resources": types})
         })
         .collect();
-    Answer::new(StatusCode::OK, "application/json", json!({"apis": mounts}).to_string())
+    Answer::new(StatusCode::OK, "application/json", json!({"apis": apis}).to_string())
 }

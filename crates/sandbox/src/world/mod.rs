@@ -21,8 +21,10 @@ pub struct World {
 /// One API of the world: a FHIR base path with its resource types.
 #[derive(Debug)]
 pub struct Mount {
-    path: String,
-    title: String,
+    /// The path of the FHIR base below the listener, e.g. `/highmark/provider-directory`.
+    pub path: String,
+    /// What the API is, for people.
+    pub title: String,
     tables: Vec<Arc<ResourceTable>>,
 }
 
@@ -92,18 +94,6 @@ impl Mount {
     pub(crate) fn new(path: &str, title: &str, tables: Vec<ResourceTable>) -> Self {
         let tables = tables.into_iter().map(Arc::new).collect();
         Self { path: path.to_owned(), title: title.to_owned(), tables }
-    }
-
-    /// The path of the FHIR base below the listener, e.g. `/highmark/provider-directory`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// What the API is, for people.
-    #[must_use]
-    pub fn title(&self) -> &str {
-        &self.title
     }
 
     /// Resource types with their counts.
