@@ -33,7 +33,8 @@ pub struct Options {
     /// Whether answers are gzip-compressed for clients that accept it. Off by default: it costs ten times what the
     /// page itself costs.
     pub gzip: bool,
-    /// Time since 1970, for `Retry-After` dates and Bulk Data's `transactionTime`; the machine's clock when absent.
+    /// Time since 1970, for `Retry-After` dates, the life of tokens and Bulk Data's `transactionTime`; the machine's
+    /// clock when absent.
     pub clock: Option<Clock>,
 }
 

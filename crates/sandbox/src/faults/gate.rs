@@ -139,11 +139,14 @@ pub(crate) fn silence() -> Answer {
     Answer::fhir("").after(FOREVER)
 }
 
+/// What a redirected request carries, so that it is not redirected again.
+const REDIRECTED: &str = "&_redirected=1";
+
 /// The redirect of a next page to another origin.
 pub(crate) fn redirect_away(behaviour: &Behaviour, call: &Call) -> Option<Answer> {
-    let other = links::other_host(&call.host)?;
-    (behaviour.has(Fault::RedirectOtherHost) && call.host != other && call.is_next_page()).then(|| {
-        let target = format!("{}://{other}{}", call.scheme, call.target);
-        Answer::new(StatusCode::FOUND, HTML, "moved").with(LOCATION, target)
-    })
+    if !behaviour.has(Fault::RedirectOtherHost) || !call.is_next_page() || call.target.ends_with(REDIRECTED) {
+        return None;
+    }
+    let target = format!("{}://{}{}{REDIRECTED}", call.scheme, links::other_host(&call.host)?, call.target);
+    Some(Answer::new(StatusCode::FOUND, HTML, "moved").with(LOCATION, target))
 }

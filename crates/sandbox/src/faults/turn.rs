@@ -115,18 +115,15 @@ fn blanks(behaviour: &Behaviour, query: &Query, turn: &mut Turn, offset: usize) 
         Some(_) => Some(Blank::NoEntry),
         None => None,
     };
-    if let (Some(style), Some(next)) = (style, &mut turn.next) {
-        if query.marker.as_deref() == Some("blank") {
-            *turn = Turn {
-                to: turn.from,
-                again: 0,
-                blank: Some(style),
-                next: Some(Next { offset, marker: None }),
-                ..turn.clone()
-            };
-        } else {
-            next.marker = Some("blank".to_owned());
+    match (style, &mut turn.next) {
+        (Some(style), _) if query.marker.as_deref() == Some("blank") => {
+            turn.to = turn.from;
+            turn.again = 0;
+            turn.blank = Some(style);
+            turn.next = Some(Next { offset, marker: None });
         }
+        (Some(_), Some(next)) => next.marker = Some("blank".to_owned()),
+        _ => {}
     }
     if turn.next.is_none() && turn.to > turn.from && behaviour.has(Fault::EmptyLastPage) {
         turn.next = Some(Next { offset: offset + (turn.to - turn.from), marker: None });

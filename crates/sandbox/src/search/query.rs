@@ -117,7 +117,7 @@ impl Query {
                 self.count = Some(number(name, value)?);
                 return Ok(false);
             }
-            "_format" | "_pretty" | "_bundletype" => return Ok(false),
+            "_format" | "_pretty" | "_bundletype" | "_redirected" => return Ok(false),
             "_total" => {
                 self.total = match value {
                     "none" => Total::None,

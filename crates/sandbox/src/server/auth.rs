@@ -9,7 +9,6 @@ use axum::http::{Method, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::App;
 use super::answer::Answer;
@@ -30,7 +29,8 @@ pub(crate) struct Tokens {
 
 #[derive(Debug, Clone, Copy)]
 struct Token {
-    since: Instant,
+    /// Time since 1970.
+    since: Duration,
     uses: u32,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn refuse(app: &App, call: &Call, resource_path: &str) -> Option<Answ
     }
     let given = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let welcome = match (lifetime(app), &app.options.bearer) {
-        (Some(limit), _) => given.is_some_and(|token| app.tokens.spend(token, limit)),
+        (Some(limit), _) => given.is_some_and(|token| app.tokens.spend(token, limit, app.behaviour.now())),
         (None, Some(wanted)) => given == Some(wanted.as_str()),
         (None, None) => true,
     };
@@ -72,20 +72,20 @@ fn lifetime(app: &App) -> Option<Limit> {
 }
 
 impl Tokens {
-    fn issue(&self) -> String {
+    fn issue(&self, now: Duration) -> String {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         let token = format!("sandbox-token-{}", issued.len());
-        issued.insert(token.clone(), Token { since: Instant::now(), uses: 0 });
+        issued.insert(token.clone(), Token { since: now, uses: 0 });
         token
     }
 
     /// Uses a token once; whether it was still good.
-    fn spend(&self, token: &str, limit: Limit) -> bool {
+    fn spend(&self, token: &str, limit: Limit, now: Duration) -> bool {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(token) = issued.get_mut(token) else { return false };
         token.uses += 1;
         match limit {
-            Limit::Time(lifetime) => token.since.elapsed() < lifetime,
+            Limit::Time(lifetime) => now.saturating_sub(token.since) < lifetime,
             Limit::Uses(uses) => token.uses <= uses,
         }
     }
@@ -117,7 +117,7 @@ pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
         // It does not say that it counts requests.
         Limit::Uses(_) => 3_600,
     };
-    let access = app.tokens.issue();
+    let access = app.tokens.issue(app.behaviour.now());
     let body = json!({
         "access_token": access,
         "token_type": "Bearer",
