@@ -38,7 +38,7 @@ pub(crate) fn spoil<'w>(behaviour: &Behaviour, id: &str, text: &'w str, again: b
     let mut out: Cow<'w, [u8]> = Cow::Borrowed(text.as_bytes());
     let has = |fault| behaviour.has(fault);
     let mark = checksum(0, id);
-    if has(Fault::BadFields) && mark % BAD_FIELDS_ONE_IN == 0 {
+    if has(Fault::BadFields) && mark.is_multiple_of(BAD_FIELDS_ONE_IN) {
         out = Cow::Owned(bad_fields(text).into_bytes());
     }
     if has(Fault::NoLastUpdated) {

@@ -125,7 +125,7 @@ fn status(scene: Scene<'_>, job: &Job, token: &str) -> Answer {
     let behaviour = &scene.app.behaviour;
     let poll = behaviour.memory.count(&format!("polls {token}"));
     let needed = if behaviour.has(Fault::BulkSlow) { POLLS + SLOW_POLLS } else { POLLS };
-    if behaviour.has(Fault::Bulk429) && poll % 2 == 0 {
+    if behaviour.has(Fault::Bulk429) && poll.is_multiple_of(2) {
         return Answer::outcome(StatusCode::TOO_MANY_REQUESTS, "throttled", "polled too often").with(RETRY_AFTER, "1");
     }
     if poll < needed {
