@@ -1,1 +1,60 @@
-//! TODO
+//! A search becomes pages, politely and without a silent loss.
+//!
+//! The crawler asks a FHIR server for everything of a resource type, follows its pages at a given pace, and hands each
+//! page to a [`store::Store`] together with the cursor that follows it. It says `complete` only when paging ended by the
+//! server's own word and no count contradicts it. Its promise: attempts, retries included, never exceed the pace of a
+//! host; credentials go to no other origin than configured; nothing about a secret or a person is in any message.
+//!
+//! Requests pass `Retrying<Paced<Http>>`, composed by [`client`]: retries outside, the limiter inside, so that every
+//! attempt pays; credentials are added at the network end, by the origin of each request.
+//!
+//! ```
+//! use fhirvest_crawler::ending::{EndedBy, Evidence, Status, judge};
+//!
+//! // Paging ended by the server's own word, but the server counts more than came: that is partial.
+//! let evidence = Evidence { unique: 50, server_total: Some(121), min_coverage: 0.98 };
+//! assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, Status::Partial);
+//! ```
+
+pub mod backoff_delay;
+pub mod ending;
+pub mod engine;
+pub mod event;
+pub mod http;
+pub mod judgement;
+pub mod memory;
+pub mod pace;
+pub mod paging;
+pub mod retry;
+pub mod source;
+pub mod store;
+pub mod transport;
+
+use std::sync::Arc;
+
+use event::EventSink;
+use http::{ClientError, Http};
+use pace::{HostLimiters, Paced};
+use retry::{Now, Retrying};
+use source::{Limits, Pace, Source};
+use tokio::sync::watch;
+
+/// Waits between retries are moved at random by up to half of themselves.
+const JITTER: f64 = 0.5;
+
+/// The way of a request: retries outside, the limiter inside, the network last.
+///
+/// # Errors
+/// The credentials are no HTTP header, or TLS cannot be set up.
+pub fn client(
+    source: &Source,
+    pace: Pace,
+    limits: &Limits,
+    hosts: Arc<HostLimiters>,
+    now: Now,
+    events: Arc<dyn EventSink>,
+    cancel: watch::Receiver<bool>,
+) -> Result<Retrying<Paced<Http>>, ClientError> {
+    let http = Http::new(source.clone(), limits)?;
+    Ok(Retrying::new(Paced::new(http, hosts, pace), *limits, JITTER, now, events, cancel))
+}

@@ -87,6 +87,22 @@ pub struct PageCounts {
     pub new_matches: u64,
 }
 
+/// What has been received of one resource type, over all partitions and restarts:
+/// `received = archived + duplicates + variants + quarantined`, and the archive has `archived + variants` lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct TypeCounts {
+    /// Entries with a resource of this type.
+    pub received: u64,
+    /// Ids.
+    pub archived: u64,
+    /// Received again with the same content.
+    pub duplicates: u64,
+    /// Received again with other content, and archived too.
+    pub variants: u64,
+    /// Not usable; in the quarantine.
+    pub quarantined: u64,
+}
+
 /// What the crawl asks of whoever keeps its results. Two implementations: the ledger and archive of a run, and an
 /// in-memory one for tests.
 pub trait Store: Send + Sync + 'static {
@@ -115,6 +131,9 @@ pub trait Store: Send + Sync + 'static {
         ended_by: Option<EndedBy>,
         detail: Option<String>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// What has been received of a type so far.
+    fn counts(&self, resource_type: &str) -> impl Future<Output = Result<TypeCounts, Self::Error>> + Send;
 
     /// Ids of archived resources of a type, in id order, after `after`, at most `limit` of them.
     fn ids(

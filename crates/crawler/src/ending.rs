@@ -1,0 +1,215 @@
+//! How a partition ended, and what a resource type's endings come to.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Why a partition is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndedBy {
+    /// The server's own end: a page without a next link.
+    LastPage,
+    /// It was split into smaller partitions, which go on in its place.
+    Split,
+    /// A next link that had been followed before.
+    RepeatedLink,
+    /// Several pages in a row with nothing new.
+    NoNewIds,
+    /// The limit on pages.
+    PageLimit,
+    /// The cursor was lost, and starting anew did not help.
+    DeadCursor,
+    /// The total equals a cap of the server.
+    Cap,
+    /// A full page without a next link, though the total says that there is more.
+    ShortPageWithoutNext,
+    /// A next link to an origin that is not trusted, or that is no address.
+    ForeignLink,
+    /// The server refuses the search.
+    Refused,
+    /// The server does not know the resource type.
+    Unsupported,
+    /// The server answers with something that is not FHIR.
+    NotFhir,
+    /// The server failed, or could not be reached, after all retries.
+    Error,
+    /// The crawl was stopped; the cursor is kept.
+    Interrupted,
+}
+
+impl EndedBy {
+    const NAMES: [(Self, &'static str); 14] = [
+        (Self::LastPage, "last-page"),
+        (Self::Split, "split"),
+        (Self::RepeatedLink, "repeated-link"),
+        (Self::NoNewIds, "no-new-ids"),
+        (Self::PageLimit, "page-limit"),
+        (Self::DeadCursor, "dead-cursor"),
+        (Self::Cap, "cap"),
+        (Self::ShortPageWithoutNext, "short-page-without-next"),
+        (Self::ForeignLink, "foreign-link"),
+        (Self::Refused, "refused"),
+        (Self::Unsupported, "unsupported"),
+        (Self::NotFhir, "not-fhir"),
+        (Self::Error, "error"),
+        (Self::Interrupted, "interrupted"),
+    ];
+
+    /// Whether the partition holds all that the server has for it, as far as the server's paging tells.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::LastPage | Self::Split)
+    }
+}
+
+/// What the crawl of one resource type came to. Only the first two let a table replace another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Everything that the server has.
+    Complete,
+    /// Everything, and that is nothing.
+    Empty,
+    /// Something, and there is or may be more.
+    Partial,
+    /// The server refuses: credentials, 4xx, or an answer that is not FHIR.
+    Refused,
+    /// The server does not know the type.
+    Unsupported,
+    /// Nothing came.
+    Failed,
+}
+
+impl Status {
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::Complete, "complete"),
+        (Self::Empty, "empty"),
+        (Self::Partial, "partial"),
+        (Self::Refused, "refused"),
+        (Self::Unsupported, "unsupported"),
+        (Self::Failed, "failed"),
+    ];
+}
+
+macro_rules! as_name {
+    ($type:ty) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let name = Self::NAMES.iter().find(|(one, _)| one == self).map_or("", |(_, name)| name);
+                f.pad(name)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let found = Self::NAMES.iter().find(|(_, name)| *name == text);
+                found.map(|(one, _)| *one).ok_or_else(|| format!("{text:?} is not known here"))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+as_name!(EndedBy);
+as_name!(Status);
+
+/// What a type's crawl has to show for itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence {
+    /// Ids received.
+    pub unique: u64,
+    /// The server's own count of what the searches match, where it gives one.
+    pub server_total: Option<u64>,
+    /// The least share of that count for completeness.
+    pub min_coverage: f64,
+}
+
+impl Evidence {
+    /// Ids received as a share of the server's count, at most 1; nothing where the server counts nothing.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no more than 52 bits")]
+    pub fn coverage(&self) -> Option<f64> {
+        let total = self.server_total.filter(|total| *total > 0)?;
+        Some((self.unique as f64 / total as f64).min(1.0))
+    }
+}
+
+/// Judges a type by the endings of its partitions: complete only when every one of them ended by the server's own word
+/// and the server's count does not contradict it. The ending returned is the one that decided.
+#[must_use]
+pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedBy>) {
+    let Some(first) = endings.first() else { return (Status::Failed, None) };
+    if let Some(broken) = endings.iter().find(|ending| !ending.is_whole()) {
+        let status = match broken {
+            _ if evidence.unique > 0 => Status::Partial,
+            EndedBy::Unsupported => Status::Unsupported,
+            EndedBy::Refused | EndedBy::NotFhir => Status::Refused,
+            EndedBy::Error | EndedBy::Interrupted => Status::Failed,
+            _ => Status::Partial,
+        };
+        return (status, Some(*broken));
+    }
+    let ending = endings.iter().find(|ending| **ending == EndedBy::LastPage).unwrap_or(first);
+    let short = evidence.coverage().is_some_and(|coverage| coverage < evidence.min_coverage);
+    let status = match (short, evidence.unique) {
+        (true, _) => Status::Partial,
+        (false, 0) => Status::Empty,
+        (false, _) => Status::Complete,
+    };
+    (status, Some(*ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for (ending, name) in EndedBy::NAMES {
+            assert_eq!((ending.to_string().as_str(), name.parse()), (name, Ok(ending)));
+        }
+        for (status, name) in Status::NAMES {
+            assert_eq!((status.to_string().as_str(), name.parse()), (name, Ok(status)));
+        }
+    }
+
+    #[test]
+    fn only_the_servers_own_end_that_no_count_contradicts_is_complete() {
+        use EndedBy::{DeadCursor, Error, LastPage, NotFhir, PageLimit, Refused, RepeatedLink, Split, Unsupported};
+        for (endings, unique, server_total, status) in [
+            (vec![LastPage], 10, None, Status::Complete),
+            (vec![LastPage], 10, Some(10), Status::Complete),
+            (vec![LastPage], 99, Some(100), Status::Complete),
+            (vec![LastPage], 97, Some(100), Status::Partial),
+            (vec![LastPage], 10, Some(0), Status::Complete),
+            (vec![LastPage], 10, Some(5), Status::Complete),
+            (vec![LastPage], 0, None, Status::Empty),
+            (vec![LastPage], 0, Some(3), Status::Partial),
+            (vec![Split, LastPage, LastPage], 10, None, Status::Complete),
+            (vec![LastPage, RepeatedLink], 10, Some(10), Status::Partial),
+            (vec![PageLimit], 10, None, Status::Partial),
+            (vec![DeadCursor], 10, None, Status::Partial),
+            (vec![Refused], 0, None, Status::Refused),
+            (vec![NotFhir], 0, None, Status::Refused),
+            (vec![Refused], 4, None, Status::Partial),
+            (vec![Unsupported], 0, None, Status::Unsupported),
+            (vec![Error], 0, None, Status::Failed),
+            (vec![], 0, None, Status::Failed),
+        ] {
+            let evidence = Evidence { unique, server_total, min_coverage: 0.98 };
+            assert_eq!(judge(&endings, &evidence).0, status, "{endings:?} {unique} of {server_total:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The network end of the transport: reqwest with rustls, one total time limit, a limit on the decompressed body, and
+//! redirects by the rule for origins. Credentials are added here and nowhere else, by the origin of each request.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Client,
+    header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION},
+    redirect::Policy,
+};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::{
+    source::{Credentials, Limits, Source, shown},
+    transport::{Reply, Request, Transport, TransportError},
+};
+
+/// Redirects followed for one request.
+const MOST_REDIRECTS: u32 = 5;
+
+/// Some servers answer 406 to `application/fhir+json` alone.
+const ACCEPTED: &str = "application/fhir+json, application/json;q=0.9";
+
+/// Asks over HTTP, with the credentials of the source where it may see them.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    source: Source,
+    header: Option<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+    max_bytes: usize,
+}
+
+/// The client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// reqwest refuses, for example because the system has no root certificates.
+    #[error("the HTTP client cannot be built")]
+    Build(#[from] reqwest::Error),
+    /// The header's name or the secret holds characters that HTTP does not allow. The secret is not shown.
+    #[error(
+        "the credentials cannot be sent as the HTTP header {name:?}: check its name, and the secret for line breaks"
+    )]
+    Header {
+        /// The header's name.
+        name: String,
+    },
+}
+
+impl Http {
+    /// A client for one source.
+    ///
+    /// # Errors
+    /// The credentials are no HTTP header, or TLS cannot be set up.
+    pub fn new(source: Source, limits: &Limits) -> Result<Self, ClientError> {
+        let client = Client::builder()
+            .user_agent(concat!("fhirvest/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .timeout(limits.request_timeout)
+            .build()?;
+        let header = header(&source.credentials)?;
+        Ok(Self { client, source, header, timeout: limits.request_timeout, max_bytes: limits.max_page_bytes })
+    }
+
+    async fn once(&self, url: &Url) -> Result<reqwest::Response, TransportError> {
+        let mut request = self.client.get(url.clone()).header(ACCEPT, ACCEPTED);
+        if let Some((name, value)) = self.header.as_ref().filter(|_| self.source.may_see_credentials(url)) {
+            request = request.header(name, value);
+        }
+        request.send().await.map_err(|error| self.told(error))
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Bytes, TransportError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.told(error))? {
+            if body.len() + chunk.len() > self.max_bytes {
+                return Err(TransportError::TooLarge { limit: self.max_bytes });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn told(&self, error: reqwest::Error) -> TransportError {
+        // The address goes without its query: it may hold a key.
+        let error = error.without_url();
+        if error.is_timeout() {
+            TransportError::Timeout { limit: self.timeout }
+        } else if error.is_connect() {
+            TransportError::Connect(error.into())
+        } else {
+            TransportError::Broken(error.into())
+        }
+    }
+}
+
+impl Transport for Http {
+    async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+        let mut url = request.url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.once(&url).await?;
+            if !response.status().is_redirection() {
+                let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                return Ok(Reply { status, headers, body: self.body(response).await?, url });
+            }
+            let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let target = target.and_then(|text| url.join(text).ok());
+            match target {
+                Some(target) if self.source.may_receive(&target) => url = target,
+                other => {
+                    let target = other.map_or_else(|| "nowhere".to_owned(), |target| shown(&target));
+                    return Err(TransportError::Redirect { target });
+                }
+            }
+        }
+        Err(TransportError::Redirect { target: shown(&url) })
+    }
+}
+
+fn header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>, ClientError> {
+    let (name, text) = match credentials {
+        Credentials::None => return Ok(None),
+        Credentials::Header { name, value } => (name.clone(), value.clone()),
+        Credentials::Bearer { token } => {
+            (AUTHORIZATION.to_string(), SecretString::from(format!("Bearer {}", token.expose_secret())))
+        }
+        Credentials::Basic { username, password } => {
+            use base64::Engine;
+            let pair = format!("{username}:{}", password.expose_secret());
+            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+            (AUTHORIZATION.to_string(), SecretString::from(format!("Basic {pair}")))
+        }
+    };
+    let wrong = || ClientError::Header { name: name.clone() };
+    let header = HeaderName::try_from(&name).map_err(|_| wrong())?;
+    let mut value = HeaderValue::try_from(text.expose_secret()).map_err(|_| wrong())?;
+    value.set_sensitive(true);
+    Ok(Some((header, value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_become_headers_that_are_not_shown() {
+        let basic = Credentials::Basic { username: "a".into(), password: SecretString::from("b") };
+        let (name, value) = header(&basic).unwrap().unwrap();
+        assert_eq!((name, value.as_bytes(), value.is_sensitive()), (AUTHORIZATION, b"Basic YTpi".as_slice(), true));
+        let broken = Credentials::Header { name: "x-key".into(), value: SecretString::from("two\nlines") };
+        let error = header(&broken).unwrap_err().to_string();
+        assert!(error.contains("x-key") && !error.contains("two"), "{error}");
+    }
+}

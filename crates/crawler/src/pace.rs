@@ -1,0 +1,174 @@
+//! Never faster than allowed: one limiter a host, shared by every job of the process, that each attempt passes, retries
+//! included; and never more requests in flight than allowed.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use crate::{
+    source::Pace,
+    transport::{Reply, Request, Transport, TransportError},
+};
+
+/// Tokio's clock, so that a test can pause it.
+#[derive(Debug, Clone, Copy, Default)]
+struct TokioClock;
+
+impl Clock for TokioClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Instant>>;
+
+/// The limiter of one host.
+#[derive(Debug)]
+struct HostPace {
+    limiter: Option<Limiter>,
+    pace: Pace,
+}
+
+/// The limiters of all hosts that this process talks to.
+#[derive(Debug, Default)]
+pub struct HostLimiters {
+    hosts: Mutex<HashMap<String, Arc<HostPace>>>,
+}
+
+impl HostLimiters {
+    /// The limiter of an address's host. Where several jobs share a host, the strictest of their paces holds for all
+    /// requests from then on.
+    fn of(&self, url: &Url, pace: Pace) -> Arc<HostPace> {
+        let host =
+            format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = hosts.get(&host).filter(|known| !is_stricter(&pace, &known.pace)) {
+            return Arc::clone(known);
+        }
+        let limiter = quota(&pace).map(|quota| RateLimiter::direct_with_clock(quota, TokioClock));
+        let made = Arc::new(HostPace { limiter, pace });
+        hosts.insert(host, Arc::clone(&made));
+        made
+    }
+}
+
+fn is_stricter(new: &Pace, known: &Pace) -> bool {
+    let rate = |pace: &Pace| if pace.requests_per_second > 0.0 { pace.requests_per_second } else { f64::INFINITY };
+    (rate(new), new.burst) < (rate(known), known.burst)
+}
+
+fn quota(pace: &Pace) -> Option<Quota> {
+    if pace.requests_per_second <= 0.0 {
+        return None;
+    }
+    let period = Duration::try_from_secs_f64(1.0 / pace.requests_per_second).ok()?;
+    Some(Quota::with_period(period)?.allow_burst(NonZeroU32::new(pace.burst).unwrap_or(NonZeroU32::MIN)))
+}
+
+/// Passes the host's limiter before each request.
+#[derive(Debug)]
+pub struct Paced<T> {
+    inner: T,
+    hosts: Arc<HostLimiters>,
+    pace: Pace,
+    in_flight: Semaphore,
+}
+
+impl<T> Paced<T> {
+    /// Paces `inner`.
+    pub fn new(inner: T, hosts: Arc<HostLimiters>, pace: Pace) -> Self {
+        Self { inner, hosts, pace, in_flight: Semaphore::new(pace.concurrency.max(1)) }
+    }
+}
+
+impl<T: Transport> Transport for Paced<T> {
+    async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+        // The semaphore is never closed; without a permit there is still the limiter.
+        let _permit = self.in_flight.acquire().await.ok();
+        loop {
+            // Looked up each time: another job may have made the host's pace stricter meanwhile.
+            let host = self.hosts.of(&request.url, self.pace);
+            let Some(limiter) = &host.limiter else { break };
+            match limiter.check() {
+                Ok(()) => break,
+                Err(not_yet) => tokio::time::sleep(not_yet.wait_time_from(TokioClock.now())).await,
+            }
+        }
+        self.inner.send(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+
+    /// Answers at once and notes when it was asked.
+    struct Noting(Arc<Mutex<Vec<tokio::time::Instant>>>);
+
+    impl Transport for Noting {
+        async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+            self.0.lock().unwrap().push(tokio::time::Instant::now());
+            Ok(Reply { status: 200, headers: HeaderMap::new(), body: Bytes::new(), url: request.url.clone() })
+        }
+    }
+
+    fn times(rate: f64, burst: u32, requests: usize) -> Vec<Duration> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let noted = Arc::new(Mutex::new(Vec::new()));
+            let pace = Pace { requests_per_second: rate, burst, concurrency: 4 };
+            let paced = Paced::new(Noting(Arc::clone(&noted)), Arc::default(), pace);
+            let start = tokio::time::Instant::now();
+            let request = Request { url: Url::parse("http://a.example/").unwrap() };
+            let all = (0..requests).map(|_| paced.send(&request));
+            futures_util::future::join_all(all).await;
+            let times = noted.lock().unwrap().iter().map(|at| *at - start).collect();
+            times
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn no_second_holds_more_than_rate_and_burst_and_none_is_wasted(rate in 1u32..40, burst in 1u32..5, requests in 2usize..80) {
+            let times = times(f64::from(rate), burst, requests);
+            for (place, start) in times.iter().enumerate() {
+                let within = times[place..].iter().filter(|at| **at < *start + Duration::from_secs(1)).count();
+                prop_assert!(within as u32 <= rate + burst, "{within} requests in a second at {rate}/s and burst {burst}");
+            }
+            let ideal = requests as f64 / f64::from(rate);
+            let took = times.last().unwrap().as_secs_f64();
+            prop_assert!(took <= 1.05 * ideal + 0.01, "{took} s for {requests} at {rate}/s");
+        }
+    }
+
+    #[test]
+    fn the_strictest_job_of_a_host_sets_its_pace() {
+        let hosts = HostLimiters::default();
+        let url = Url::parse("http://a.example/fhir").unwrap();
+        let pace = |rate| Pace { requests_per_second: rate, burst: 1, concurrency: 1 };
+        hosts.of(&url, pace(0.0));
+        assert!((hosts.of(&url, pace(2.0)).pace.requests_per_second - 2.0).abs() < f64::EPSILON);
+        assert!((hosts.of(&url, pace(5.0)).pace.requests_per_second - 2.0).abs() < f64::EPSILON);
+    }
+}

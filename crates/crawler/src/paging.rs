@@ -1,0 +1,157 @@
+//! From a page to the next request, or to the reason why there is none. A pure function of the page, where it came from
+//! and what was asked before.
+
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use fhirvest_fhir::bundle::Page;
+use url::Url;
+
+use crate::{ending::EndedBy, source::Source};
+
+/// The addresses that a partition has asked, as hashes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trail(HashSet<u64>);
+
+impl Trail {
+    /// A trail that a kept partition has left.
+    #[must_use]
+    pub fn new(hashes: &[u64]) -> Self {
+        Self(hashes.iter().copied().collect())
+    }
+
+    /// Adds an address; `false` where it was there before.
+    pub fn add(&mut self, hash: u64) -> bool {
+        self.0.insert(hash)
+    }
+
+    /// Addresses asked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was asked yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The hash of an address with its parameters in order of their names, so that the same question in another order is
+/// the same. Kept in the ledger, so its algorithm is fixed by Rust's `DefaultHasher::new()`, whose keys are constant; a
+/// change of it can only let a cycle run one round more.
+#[must_use]
+pub fn url_hash(url: &Url) -> u64 {
+    let mut pairs: Vec<_> = url.query_pairs().collect();
+    pairs.sort();
+    let mut hasher = DefaultHasher::new();
+    (url.scheme(), url.host_str(), url.port_or_known_default(), url.path(), pairs).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What follows a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another request.
+    Next(Url),
+    /// None, for this reason.
+    End(EndedBy),
+}
+
+/// What follows `page`, which came from `url`. `trail` holds the addresses asked so far, that of this page included.
+#[must_use]
+pub fn next(source: &Source, page: &Page, url: &Url, trail: &Trail, max_pages: u64) -> Step {
+    let Some(link) = page.link("next").map(str::trim).filter(|link| !link.is_empty()) else {
+        return Step::End(EndedBy::LastPage);
+    };
+    let Some(next) = resolve(source, link, url) else { return Step::End(EndedBy::ForeignLink) };
+    if trail.0.contains(&url_hash(&next)) {
+        return Step::End(EndedBy::RepeatedLink);
+    }
+    if trail.len() as u64 >= max_pages {
+        return Step::End(EndedBy::PageLimit);
+    }
+    Step::Next(next)
+}
+
+/// The address that a link means: resolved against the request (RFC 3986), rewritten by the source's rules, with its
+/// scheme upgraded where the base is https on the same host, and only if its origin is trusted.
+fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
+    let mut resolved = if link.starts_with('&') {
+        // Some servers send only what changes: the rest of the question is the same.
+        let mut same = url.clone();
+        let changed: Vec<(String, String)> =
+            url::form_urlencoded::parse(link.trim_start_matches('&').as_bytes()).into_owned().collect();
+        let kept: Vec<(String, String)> =
+            url.query_pairs().into_owned().filter(|(name, _)| changed.iter().all(|(other, _)| other != name)).collect();
+        same.query_pairs_mut().clear().extend_pairs(kept).extend_pairs(changed);
+        same
+    } else {
+        // `:443:443` is no port; once is enough.
+        let link = link.replacen(":443:443", ":443", 1).replacen(":80:80", ":80", 1);
+        url.join(&link).ok()?
+    };
+    for rule in &source.rewrite_next {
+        let rewritten = resolved.as_str().replace(&rule.from, &rule.to);
+        resolved = Url::parse(&rewritten).ok()?;
+    }
+    let base = source.base_url();
+    if base.scheme() == "https" && resolved.scheme() == "http" && resolved.host_str() == base.host_str() {
+        // A proxy that ends TLS before the server lets it think that it speaks http, often with port 80.
+        let _ = resolved.set_port(base.port());
+        let _ = resolved.set_scheme("https");
+    }
+    source.may_receive(&resolved).then_some(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use fhirvest_fhir::bundle::{Link, PageKind};
+
+    use super::*;
+    use crate::source::Rewrite;
+
+    fn page(next: Option<&str>) -> Page {
+        let links = next.map(|url| Link { relation: "next".into(), url: url.into() }).into_iter().collect();
+        Page { kind: PageKind::Bundle, total: None, links, entries: Vec::new(), outcomes: Vec::new(), entry_slots: 0 }
+    }
+
+    #[test]
+    fn links_are_followed_as_meant_and_never_astray() {
+        let mut source = Source::new(Url::parse("https://a.example/fhir").unwrap());
+        source.rewrite_next.push(Rewrite { from: "/internal/".into(), to: "/fhir/".into() });
+        let url = Url::parse("https://a.example/fhir/Location?_count=5&name=x").unwrap();
+        for (link, next) in [
+            ("https://a.example/fhir?_getpages=t", "https://a.example/fhir?_getpages=t"),
+            ("Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("?page=2", "https://a.example/fhir/Location?page=2"),
+            ("/other/Location?page=2", "https://a.example/other/Location?page=2"),
+            ("&search-offset=20", "https://a.example/fhir/Location?_count=5&name=x&search-offset=20"),
+            ("&_count=9", "https://a.example/fhir/Location?name=x&_count=9"),
+            ("http://a.example/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("http://a.example:80/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("https://a.example:443:443/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("https://a.example/internal/Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("Location?code=a|b c", "https://a.example/fhir/Location?code=a|b%20c"),
+        ] {
+            let step = next(&source, &page(Some(link)), &url, &Trail::default(), 10);
+            assert_eq!(step, Step::Next(Url::parse(next).unwrap()), "{link}");
+        }
+        for (link, ended_by) in [
+            (None, EndedBy::LastPage),
+            (Some(""), EndedBy::LastPage),
+            (Some("https://b.example/fhir?page=2"), EndedBy::ForeignLink),
+            (Some("http://"), EndedBy::ForeignLink),
+            (Some("file:///etc/passwd"), EndedBy::ForeignLink),
+            (Some("Location?name=x&_count=5"), EndedBy::RepeatedLink),
+        ] {
+            let trail = Trail::new(&[url_hash(&url)]);
+            assert_eq!(next(&source, &page(link), &url, &trail, 10), Step::End(ended_by), "{link:?}");
+        }
+        let trail = Trail::new(&[1, 2]);
+        assert_eq!(next(&source, &page(Some("?page=9")), &url, &trail, 2), Step::End(EndedBy::PageLimit));
+    }
+}

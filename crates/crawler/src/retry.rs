@@ -1,0 +1,167 @@
+//! Asks until there is an answer, within limits: judgement is [`crate::judgement`], the length of waits is
+//! [`crate::backoff_delay`], and this is the loop. It stands outside of the limiter, so that every attempt pays.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use fhirvest_fhir::bundle::{Page, scan};
+use tokio::sync::watch;
+use url::Url;
+
+use crate::{
+    backoff_delay::Delays,
+    event::{Event, EventSink},
+    judgement::{self, Refusal, Verdict},
+    source::{Limits, shown},
+    transport::{Request, Transport},
+};
+
+/// A page with its body.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The scanned page; its entries are ranges of `body`.
+    pub page: Page,
+    /// The body.
+    pub body: Bytes,
+    /// Where it came from, after redirects.
+    pub url: Url,
+    /// Attempts that it took.
+    pub attempts: u32,
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FetchError {
+    /// Asking again is no use.
+    Refused(Refusal),
+    /// All attempts failed.
+    Unavailable {
+        /// How many.
+        attempts: u32,
+        /// Why the last one failed.
+        reason: String,
+    },
+    /// The server asks to come back later than the crawl may wait.
+    Later {
+        /// When.
+        not_before: DateTime<Utc>,
+        /// Why.
+        reason: String,
+    },
+    /// The crawl was stopped.
+    Cancelled,
+}
+
+/// Where the time comes from.
+pub type Now = fn() -> DateTime<Utc>;
+
+/// Gets pages, with retries.
+pub struct Retrying<T> {
+    inner: T,
+    limits: Limits,
+    jitter: f64,
+    now: Now,
+    events: Arc<dyn EventSink>,
+    cancel: watch::Receiver<bool>,
+}
+
+impl<T: Transport> Retrying<T> {
+    /// Retries around `inner`. Waits are moved at random by up to `jitter` of themselves.
+    pub fn new(
+        inner: T,
+        limits: Limits,
+        jitter: f64,
+        now: Now,
+        events: Arc<dyn EventSink>,
+        cancel: watch::Receiver<bool>,
+    ) -> Self {
+        Self { inner, limits, jitter, now, events, cancel }
+    }
+
+    /// Whether the crawl was asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        *self.cancel.borrow()
+    }
+
+    /// Gets the page of an address.
+    ///
+    /// # Errors
+    /// [`FetchError`] once asking again is no use, or no longer allowed.
+    pub async fn page(&self, url: &Url) -> Result<Fetched, FetchError> {
+        let request = Request { url: url.clone() };
+        let mut delays = Delays::new(self.jitter);
+        let mut attempts = 0;
+        loop {
+            if self.is_cancelled() {
+                return Err(FetchError::Cancelled);
+            }
+            attempts += 1;
+            let (verdict, fetched) = self.attempt(&request, attempts).await;
+            let (after, reason) = match (verdict, fetched) {
+                (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
+                (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),
+                (Verdict::Retry { after, reason }, _) => (after, reason),
+                (Verdict::Deliver, None) => (None, "no page".to_owned()),
+            };
+            if let Some(after) = after.filter(|after| *after > self.limits.max_wait) {
+                let wait = chrono::Duration::from_std(after).unwrap_or(chrono::Duration::days(365));
+                return Err(FetchError::Later { not_before: (self.now)() + wait, reason });
+            }
+            if attempts > self.limits.max_retries {
+                return Err(FetchError::Unavailable { attempts, reason });
+            }
+            let delay = after.or_else(|| delays.next()).unwrap_or_default();
+            self.events.event(&Event::Waiting { url: shown(url), delay, reason, retry: attempts });
+            let mut cancel = self.cancel.clone();
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                // A sender that is gone will never cancel: wait for the sleep then.
+                Ok(_) = cancel.wait_for(|cancelled| *cancelled) => return Err(FetchError::Cancelled),
+            }
+        }
+    }
+
+    async fn attempt(&self, request: &Request, attempts: u32) -> (Verdict, Option<Fetched>) {
+        #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
+        let started = Instant::now();
+        let answer = self.inner.send(request).await;
+        let took = started.elapsed();
+        match answer {
+            Ok(reply) => {
+                let bytes = reply.body.len();
+                let url = shown(&request.url);
+                self.events.event(&Event::Attempt { url, status: Some(reply.status), took, bytes, error: None });
+                let page = scan(&reply.body);
+                let verdict = judgement::judge(reply.status, &reply.headers, &page, (self.now)());
+                let fetched = page.ok().map(|page| Fetched { page, body: reply.body, url: reply.url, attempts });
+                (verdict, fetched)
+            }
+            Err(error) => {
+                let (url, text) = (shown(&request.url), chain(&error));
+                self.events.event(&Event::Attempt { url, status: None, took, bytes: 0, error: Some(text.clone()) });
+                let verdict = match judgement::judge_failure(&error) {
+                    Verdict::Retry { after, .. } => Verdict::Retry { after, reason: text },
+                    other => other,
+                };
+                (verdict, None)
+            }
+        }
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
