@@ -1,0 +1,89 @@
+//! What can go wrong with files.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// The lake cannot be read or written. Names the file, never what is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The operating system refuses.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried: `create`, `read`, …
+        action: &'static str,
+        /// The file or folder.
+        path: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is shorter than what the ledger says was committed, or does not decompress.
+    #[error("{path} is damaged: {what}; restore it from a copy, or run the job with --fresh")]
+    Damaged {
+        /// The file.
+        path: Utf8PathBuf,
+        /// How.
+        what: String,
+    },
+    /// A line for the archive holds a line break.
+    #[error("a resource for {path} holds a line break: a bug")]
+    LineBreak {
+        /// The archive file.
+        path: Utf8PathBuf,
+    },
+    /// A line of NDJSON is longer than allowed.
+    #[error("{path} has a line of more than {limit} bytes")]
+    LongLine {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// A file that should hold JSON does not.
+    #[error("{path} is neither NDJSON nor a JSON document")]
+    NotJson {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Another process holds the lock.
+    #[error("{name} is being run by another process (pid {holder}): wait for it, or stop it")]
+    Locked {
+        /// What is locked.
+        name: String,
+        /// The process, as it wrote itself into the lock file.
+        holder: String,
+    },
+    /// Arrow refuses a batch.
+    #[error("the rows of {path} cannot be sorted or merged")]
+    Arrow {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: arrow::error::ArrowError,
+    },
+    /// Parquet refuses a batch or a file.
+    #[error("cannot write {path} as Parquet")]
+    Parquet {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: parquet::errors::ParquetError,
+    },
+    /// A snapshot is already there with other files.
+    #[error("neither {staged} nor {published} is there: the staged table was removed by somebody else")]
+    Missing {
+        /// Where it was staged.
+        staged: Utf8PathBuf,
+        /// Where it should go.
+        published: Utf8PathBuf,
+    },
+}
+
+impl LakeError {
+    /// An error of the operating system: `LakeError::io("create", path, error)`.
+    pub fn io(action: &'static str, path: impl AsRef<Utf8Path>, source: io::Error) -> Self {
+        Self::Io { action, path: path.as_ref().to_owned(), source }
+    }
+}
