@@ -52,9 +52,9 @@ faults! {
     NextMalformed "next-malformed" 1 "next is just &search-offset=N, to be appended to the request URL";
     NextUnescaped "next-unescaped" 1 "next has unescaped spaces and pipes";
     NextOtherHost "next-other-host" 2 "next leads to another origin (localhost for 127.0.0.1 and vice versa) that answers";
-    NextInternalHost "next-internal-host" 2 "next leads to http://fhir-internal.invalid:8080, with the same path";
+    NextInternalHost "next-internal-host" 2 "next leads to the host fhir-internal.invalid:8080, with the same path";
     NextHttpScheme "next-http-scheme" 2 "next is http even where X-Forwarded-Proto says that the client came by https";
-    NextPortDoubled "next-port-doubled" 2 "next repeats the port, as in https://host:443:443/";
+    NextPortDoubled "next-port-doubled" 2 "next repeats the port, as in host:443:443";
     RedirectSameHost "redirect-same-host" 2 "every seventh request is redirected (307) within the same origin";
     RedirectOtherHost "redirect-other-host" 2 "next pages are redirected (302) to another origin";
     CursorExpires "cursor-expires" 3 "at its third page a search is gone (410), once; started again it goes through";

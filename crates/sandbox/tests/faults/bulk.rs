@@ -49,7 +49,8 @@ async fn download(sandbox: &Running, base: &Url, manifest: &Value) -> BTreeMap<S
         assert_eq!(answer.headers()["content-type"], "application/fhir+ndjson");
         let text = answer.text().await.unwrap();
         let kind = file["type"].as_str().unwrap().to_owned();
-        let count = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count();
+        let count =
+            text.lines().filter(|line| serde_json::from_str::<Value>(line).unwrap()["resourceType"] == kind).count();
         assert!(file["count"].is_null() || file["count"].as_u64() == Some(count as u64));
         *lines.entry(kind).or_insert(0) += count;
     }

@@ -111,9 +111,10 @@ impl Store {
     }
 }
 
-/// The tables of the pharmacy directory with as many stores as the provider directory has practitioners.
+/// The tables of the pharmacy directory. Small worlds have as many stores as practitioners; in large ones stores are
+/// few beside them, as they are in life.
 pub(super) fn tables(seed: u64, size: usize) -> Vec<ResourceTable> {
-    let all = Pharmacies { seed, stores: size.max(24) };
+    let all = Pharmacies { seed, stores: size.min(2_000 + size / 50).max(24) };
     let mut tables = Vec::new();
     let mut fill = |kind: &'static str, write: &dyn Fn(&mut Shelf)| {
         let mut shelf = Shelf::new(kind);

@@ -28,7 +28,8 @@ const LOCATIONS_EACH: usize = 2;
 
 impl Census {
     pub(super) fn new(seed: u64, size: usize) -> Self {
-        let organizations = (size / 8).max(12);
+        // Larger worlds have larger practices.
+        let organizations = (size / 8).min(1_000 + size / 16).max(12);
         Self {
             seed,
             practitioners: size,
