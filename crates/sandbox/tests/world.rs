@@ -81,7 +81,7 @@ fn luhn(npi: &str) -> bool {
             }
         })
         .sum();
-    npi.len() == 10 && sum % 10 == 0
+    npi.len() == 10 && sum.is_multiple_of(10)
 }
 
 #[test]

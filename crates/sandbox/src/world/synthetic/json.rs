@@ -31,14 +31,19 @@ impl Json {
 
     fn string(&mut self, value: &str) {
         self.out.push('"');
-        for character in value.chars() {
-            match character {
-                '"' => self.out.push_str("\\\""),
-                '\\' => self.out.push_str("\\\\"),
-                '\n' => self.out.push_str("\\n"),
-                other => self.out.push(other),
-            }
+        let mut rest = value;
+        // Most values have nothing to escape and are copied whole.
+        while let Some(at) = rest.find(['"', '\\', '\n']) {
+            let (plain, special) = rest.split_at(at);
+            self.out.push_str(plain);
+            self.out.push_str(match special.as_bytes() {
+                [b'"', ..] => "\\\"",
+                [b'\\', ..] => "\\\\",
+                _ => "\\n",
+            });
+            rest = special.get(1..).unwrap_or("");
         }
+        self.out.push_str(rest);
         self.out.push('"');
     }
 
@@ -87,5 +92,30 @@ impl Json {
     /// `"key":true`
     pub(super) fn flag(&mut self, key: &str, value: bool) {
         self.raw(key, if value { "true" } else { "false" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let odd = "a \"quoted\" \\ back\nslash é";
+        let mut json = Json::default();
+        json.item(|json| {
+            json.text("text", odd);
+            json.array("list", |json| {
+                json.text_item("x");
+                json.item(|json| json.flag("yes", true));
+                json.item(|_| {});
+            });
+            json.object("object", |json| json.raw("number", "1.50"));
+        });
+        let read: serde_json::Value = serde_json::from_str(json.as_str()).unwrap();
+        assert_eq!(read["text"], odd);
+        assert_eq!(read["list"][1]["yes"], true);
+        assert!(json.as_str().ends_with(r#""object":{"number":1.50}}"#));
     }
 }
