@@ -40,7 +40,7 @@ fn resource(mount: &Mount, kind: &str) -> Value {
     let reverse: Vec<String> = mount
         .types()
         .flat_map(|(source, _)| parameters::of(source))
-        .filter(|parameter| parameter.kind == Kind::Reference)
+        .filter(|parameter| parameter.target() == Some(kind))
         .map(|parameter| format!("{}:{}", parameter.resource, parameter.name))
         .collect();
     json!({

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Requests kept in the log; older ones are dropped but stay counted.
-const KEPT_EXCHANGES: usize = 100_000;
+const KEPT_EXCHANGES: usize = 20_000;
 
 /// One request and the status it was answered with.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Exchange {
     pub authorization: bool,
     /// Whether it carried the API key header (only known when the sandbox asks for one).
     pub api_key: bool,
+    /// The names of all its headers, in lower case and sorted: a key that went astray shows here whatever its header.
+    pub headers: Vec<String>,
     /// Value of the `Prefer` header, if any.
     pub prefer: Option<String>,
     /// The HTTP status of the answer; 0 when the connection was left without one.
@@ -56,7 +58,7 @@ impl Traffic {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The latest 100,000 requests, oldest first.
+    /// The latest 20,000 requests, oldest first.
     #[must_use]
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()

@@ -245,6 +245,9 @@ async fn reads_metadata_and_refusals() {
     let types: Vec<&str> =
         statement["rest"][0]["resource"].as_array().unwrap().iter().map(|r| r["type"].as_str().unwrap()).collect();
     assert_eq!(types.len(), 8);
+    let practitioner =
+        statement["rest"][0]["resource"].as_array().unwrap().iter().find(|r| r["type"] == "Practitioner");
+    assert_eq!(practitioner.unwrap()["searchRevInclude"], serde_json::json!(["PractitionerRole:practitioner"]));
     let listing = sandbox.json("/").await;
     assert_eq!(listing["apis"].as_array().unwrap().len(), sandbox.world.mounts().len());
     let refused = sandbox.client.delete(format!("{}{DIRECTORY}/Location/{id}", sandbox.origin)).send().await.unwrap();

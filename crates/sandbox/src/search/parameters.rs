@@ -40,6 +40,24 @@ pub(crate) struct Parameter {
     pub(crate) paths: &'static [&'static [&'static str]],
 }
 
+impl Parameter {
+    /// The resource type that a reference parameter leads to.
+    pub(crate) fn target(&self) -> Option<&'static str> {
+        if self.kind != Kind::Reference {
+            return None;
+        }
+        Some(match (self.resource, self.name) {
+            ("Location", "partof") | (_, "location" | "coverage-area") => "Location",
+            (_, "practitioner") => "Practitioner",
+            (_, "service") => "HealthcareService",
+            (_, "endpoint") => "Endpoint",
+            (_, "formulary" | "formulary-coverage") => "InsurancePlan",
+            (_, "subject" | "item") => "MedicationKnowledge",
+            _ => "Organization",
+        })
+    }
+}
+
 /// The parameters of a resource type, without those that every type has (`_id`, `_lastUpdated`).
 pub(crate) fn of(resource: &str) -> impl Iterator<Item = &'static Parameter> {
     let resource = resource.to_owned();

@@ -80,6 +80,7 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     if let Some(delay) = answer.delay {
         silent(&app, delay).await;
     }
+    tracing::debug!(method = %call.method, target = %call.target, status = answer.status.as_u16(), "answered");
     app.traffic.answered(number, answer.status.as_u16(), answer.body_len());
     answer.into_response(&app, call.accepts_gzip())
 }
@@ -95,6 +96,8 @@ async fn silent(app: &App, delay: Duration) {
 
 fn exchange(app: &App, call: &Call) -> Exchange {
     let key_header = app.options.api_key.as_ref().map(|key| key.header.as_str());
+    let mut headers: Vec<String> = call.headers.keys().map(|name| name.as_str().to_owned()).collect();
+    headers.sort_unstable();
     Exchange {
         at: Instant::now(),
         method: call.method.to_string(),
@@ -102,6 +105,7 @@ fn exchange(app: &App, call: &Call) -> Exchange {
         target: call.target.clone(),
         authorization: call.headers.contains_key("authorization"),
         api_key: key_header.is_some_and(|header| call.headers.contains_key(header)),
+        headers,
         prefer: call.header("prefer").map(str::to_owned),
         status: 0,
     }
