@@ -1,11 +1,12 @@
 //! Habits 13 to 18, 22, 23, 26 and 27: throttling, refusals, outages, broken and foreign bodies.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fhirvest_sandbox::{Fault, Options, World};
+use fhirvest_sandbox::{Fault, Options, Traffic, World};
 use serde_json::Value;
 
 use crate::support::{self, DIRECTORY, FORMULARY, Running, ids_of};
@@ -244,4 +245,74 @@ async fn one_limit_for_the_whole_host() {
     }
     assert!(refused > 0);
     assert!(sandbox.traffic.busiest(Duration::from_secs(1)) > 5);
+}
+
+/// A client that sends again what failed, and knows of byte order marks and relative links.
+async fn patient(sandbox: &Running, target: &str) -> BTreeMap<String, usize> {
+    let mut ids = BTreeMap::new();
+    let mut url = reqwest::Url::parse(&format!("{}{target}", sandbox.origin)).unwrap();
+    let mut failures = 0;
+    loop {
+        let answer = sandbox.client.get(url.clone()).timeout(Duration::from_millis(500)).send().await;
+        let text = match answer {
+            Ok(answer) if answer.status().is_success() => answer.text().await.ok(),
+            _ => None,
+        };
+        let bundle = text.and_then(|text| serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')).ok());
+        let Some(bundle) = bundle.filter(|bundle| bundle["resourceType"] == "Bundle") else {
+            failures += 1;
+            assert!(failures < 2, "sent again it passes");
+            continue;
+        };
+        failures = 0;
+        for id in ids_of(&bundle) {
+            *ids.entry(id).or_insert(0) += 1;
+        }
+        let Some(next) = support::link(&bundle, "next") else { return ids };
+        url = url.join(&next).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn faults_combine_and_every_retry_passes() {
+    let target = format!("{DIRECTORY}/Practitioner?_count=4");
+    for (names, entries) in [
+        (&["429-bare", "5xx-some", "truncated-json", "relative-next", "bom", "outcome-entries"][..], 60),
+        (&["quota-403", "hang", "reset-mid-body", "overlap", "next-unescaped", "empty-page-with-next"][..], 88),
+        (&["503-retry-after", "5xx-some", "html-200", "empty-last-page", "wrong-content-type", "mode-absent"][..], 0),
+    ] {
+        let sandbox = faulty(names).await;
+        let ids = patient(&sandbox, &target).await;
+        assert_eq!(ids.values().sum::<usize>(), entries, "{names:?}");
+        let refused = sandbox.traffic.exchanges().iter().filter(|exchange| exchange.status != 200).count();
+        assert!(refused > 0, "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_hangs_lets_go_when_the_sandbox_stops() {
+    for (name, requests) in [("hang", 3), ("trickle", 5)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}{TARGET}", listener.local_addr().unwrap());
+        let traffic = Arc::new(Traffic::new());
+        let faults = vec![name.parse::<Fault>().unwrap()];
+        let options = Options { faults, traffic: Some(Arc::clone(&traffic)), ..Options::default() };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let world = Arc::new(World::synthetic(1, 20));
+        let served = tokio::spawn(fhirvest_sandbox::serve(listener, world, options, async {
+            let _ = stopped.await;
+        }));
+        let client = reqwest::Client::new();
+        for _ in 0..requests {
+            client.get(&url).send().await.unwrap().bytes().await.unwrap();
+        }
+        let hanging = tokio::spawn(async move { client.get(url).send().await?.bytes().await });
+        while traffic.requests() <= requests {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), served).await.unwrap().unwrap().unwrap();
+        // It may end in an empty answer or none: that it ends is the point.
+        let _ = hanging.await.unwrap();
+    }
 }
