@@ -219,6 +219,7 @@ async fn unknown_parameters_are_dropped_from_the_self_link_or_refused_when_stric
         .unwrap();
     assert_eq!(strict.status(), 400);
     assert!(strict.text().await.unwrap().contains("colour"));
+    assert_eq!(sandbox.total(&format!("{DIRECTORY}/Practitioner?family=&_id=")).await, 60, "no value says nothing");
     for wrong in ["_count=many", "_lastUpdated=yesterday", "_sort=name", "_include=Practitioner:nothing"] {
         let refused = sandbox.get(&format!("{DIRECTORY}/Practitioner?{wrong}")).await;
         assert_eq!(refused.status(), 400, "{wrong}");

@@ -156,3 +156,61 @@ fn circles(behaviour: &Behaviour, query: &Query, turn: &mut Turn, count: usize) 
         next.marker = Some(marker.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::options::Options;
+    use crate::platforms::Paging;
+
+    fn page(faults: &[Fault], target: &str, found: usize, count: usize) -> Turn {
+        let behaviour = Behaviour::new(&Options { faults: faults.to_vec(), ..Options::default() });
+        let parameters = crate::search::query::decode(target);
+        let query = Query::parse("Practitioner", "http://h", Paging::GetPages, &parameters).unwrap();
+        turn(&behaviour, &query, found, count)
+    }
+
+    fn next(offset: usize) -> Option<Next> {
+        Some(Next { offset, marker: None })
+    }
+
+    #[test]
+    fn a_good_server_shows_each_row_once() {
+        for (target, shown, leads_to) in [
+            ("", 0..4, next(4)),
+            ("_offset=4", 4..8, next(8)),
+            ("_offset=8", 8..10, None),
+            ("_offset=10", 10..10, None),
+            ("_offset=99", 10..10, None),
+        ] {
+            let turn = page(&[], target, 10, 4);
+            assert_eq!((turn.from..turn.to, turn.next, turn.total), (shown, leads_to, Some(10)), "{target}");
+        }
+        assert_eq!(page(&[], "", 8, 4).next, next(4));
+        assert_eq!(page(&[], "_offset=4", 8, 4).next, None, "a full last page is the last");
+        let counted = page(&[], "_summary=count", 10, 4);
+        assert_eq!((counted.from, counted.to, counted.next, counted.total), (0, 0, None, Some(10)));
+        assert_eq!(page(&[], "", 0, 4).next, None);
+        assert_eq!(page(&[], "", 10, 0).next, None, "_count=0 asks for the total only");
+    }
+
+    #[test]
+    fn offsets_beyond_a_cap_find_nothing() {
+        let turn = page(&[Fault::Cap100], "_offset=100", 130, 50);
+        assert_eq!((turn.from..turn.to, turn.next, turn.total), (100..100, None, Some(100)));
+        assert_eq!(page(&[Fault::Cap100TrueTotal], "_offset=50", 130, 50).total, Some(130));
+    }
+
+    #[test]
+    fn rows_that_vanish_are_never_shown_past_the_end() {
+        for found in 0..12 {
+            for offset in (0..16).step_by(3) {
+                for fault in [Fault::Shrinks, Fault::Grows, Fault::Overlap] {
+                    let turn = page(&[fault], &format!("_offset={offset}"), found, 3);
+                    assert!(turn.from <= turn.to && turn.to <= found, "{fault} {found} {offset}: {turn:?}");
+                }
+            }
+        }
+    }
+}

@@ -69,6 +69,8 @@ impl Query {
         paging: Paging,
         parameters: &[(String, String)],
     ) -> Result<Self, BadQuery> {
+        // A parameter without a value says nothing and is passed over (FHIR R4, search, 3.1.1.1).
+        let parameters = parameters.iter().filter(|(_, value)| !value.is_empty());
         let mut query = Self {
             filters: Vec::new(),
             order: Order::Stored,

@@ -253,7 +253,7 @@ async fn patient(sandbox: &Running, target: &str) -> BTreeMap<String, usize> {
     let mut url = reqwest::Url::parse(&format!("{}{target}", sandbox.origin)).unwrap();
     let mut failures = 0;
     loop {
-        let answer = sandbox.client.get(url.clone()).timeout(Duration::from_millis(500)).send().await;
+        let answer = sandbox.client.get(url.clone()).timeout(Duration::from_millis(1_500)).send().await;
         let text = match answer {
             Ok(answer) if answer.status().is_success() => answer.text().await.ok(),
             _ => None,
