@@ -119,11 +119,11 @@ impl Drug {
 
 /// How many drugs and plans a world of this size has: a formulary does not grow with the number of practitioners.
 pub(super) fn drugs(size: usize) -> usize {
-    (size / 3).clamp(60, 2_400)
+    (size / 3).clamp(60, 1_200)
 }
 
 pub(super) fn plans(size: usize) -> usize {
-    (size / 80).clamp(4, 24)
+    (size / 80).clamp(4, 16)
 }
 
 /// Identifier of a plan as HIOS writes it.
