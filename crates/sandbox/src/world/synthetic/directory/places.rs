@@ -85,7 +85,7 @@ fn location(json: &mut Json, dice: &mut Dice, census: &Census, number: usize) {
     json.text("status", "active");
     json.text("name", &name);
     json.array("type", |json| {
-        let code = if category == "hosp" { ("HOSP", "Hospital") } else { ("OUTPHARM", "outpatient clinic") };
+        let code = if category == "hosp" { ("HOSP", "Hospital") } else { ("OF", "Outpatient facility") };
         concept_item(json, "http://terminology.hl7.org/CodeSystem/v3-RoleCode", code);
     });
     let voice = phone(dice);
@@ -127,6 +127,22 @@ pub(super) fn services(shelf: &mut Shelf, census: &Census) {
     }
 }
 
+/// The guide's name of a service category.
+fn category_name(category: &str) -> &'static str {
+    match category {
+        "hosp" => "Hospital",
+        "prov" => "Medical Provider",
+        "outpat" => "Clinic or Outpatient Facility",
+        "group" => "Medical Group",
+        "urg" => "Urgent Care",
+        "behav" => "Behavioral Health",
+        "lab" => "Laboratory",
+        "dent" => "Dental",
+        "home" => "Home Health",
+        _ => "Other",
+    }
+}
+
 fn service(json: &mut Json, dice: &mut Dice, census: &Census, number: usize) {
     let organization = number % census.organizations;
     let (kind, _, category) = practice(organization);
@@ -143,7 +159,7 @@ fn service(json: &mut Json, dice: &mut Dice, census: &Census, number: usize) {
     json.flag("active", true);
     reference(json, "providedBy", &format!("Organization/{}", organization_id(organization)), "");
     json.array("category", |json| {
-        concept_item(json, &plan_net_codes("HealthcareServiceCategoryCS"), (category, kind));
+        concept_item(json, &plan_net_codes("HealthcareServiceCategoryCS"), (category, category_name(category)));
     });
     let specialty = dice.pick(&SPECIALTIES);
     json.array("specialty", |json| concept_item(json, NUCC, (specialty.code, specialty.display)));
