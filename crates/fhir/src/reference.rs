@@ -1,1 +1,99 @@
-//! To be written.
+//! References between resources (R4, Reference.reference): relative, absolute, versioned, `urn:uuid`, contained.
+
+/// What a reference's text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference<'a> {
+    /// `Practitioner/1`, `https://a.example/fhir/Practitioner/1`, either with `/_history/2`.
+    Literal {
+        /// The server's base URL, without a slash at the end; absent where the reference is relative.
+        base: Option<&'a str>,
+        /// The resource type.
+        resource_type: &'a str,
+        /// The id.
+        id: &'a str,
+    },
+    /// `urn:uuid:…`.
+    Urn {
+        /// The UUID.
+        uuid: &'a str,
+    },
+    /// `#id`: a resource within the resource.
+    Contained {
+        /// Its id there.
+        id: &'a str,
+    },
+    /// Something else: a canonical URL, a text.
+    Other,
+}
+
+impl<'a> Reference<'a> {
+    /// Reads a reference's text.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        let text = text.trim();
+        if let Some(id) = text.strip_prefix('#') {
+            return Self::Contained { id };
+        }
+        if let Some(uuid) = text.strip_prefix("urn:uuid:") {
+            return Self::Urn { uuid };
+        }
+        let whole = match text.split_once("/_history/") {
+            Some((whole, _)) => whole,
+            None => text,
+        };
+        let Some((rest, id)) = whole.rsplit_once('/') else { return Self::Other };
+        let (base, resource_type) = match rest.rsplit_once('/') {
+            Some((base, resource_type)) => (Some(base), resource_type),
+            None => (None, rest),
+        };
+        let named = resource_type.starts_with(|c: char| c.is_ascii_uppercase())
+            && resource_type.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if named && is_id(id) { Self::Literal { base, resource_type, id } } else { Self::Other }
+    }
+
+    /// The key that joins to the resource: the bare id, or a `urn:uuid`'s UUID. Nothing where the reference does not
+    /// lead to a resource of its own, or to one of another type than asked for (SQL on FHIR, `getReferenceKey`).
+    #[must_use]
+    pub fn key(self, of_type: Option<&str>) -> Option<&'a str> {
+        match self {
+            Self::Literal { resource_type, id, .. } => of_type.is_none_or(|name| name == resource_type).then_some(id),
+            Self::Urn { uuid } => Some(uuid),
+            Self::Contained { .. } | Self::Other => None,
+        }
+    }
+}
+
+/// FHIR's `id`: up to 64 letters, digits, hyphens and dots. Real servers use underscores, and longer ones, too.
+fn is_id(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 256
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_lead_to_keys() {
+        for (text, of_type, key) in [
+            ("Practitioner/1", None, Some("1")),
+            ("Practitioner/1", Some("Practitioner"), Some("1")),
+            ("Practitioner/1", Some("Organization"), None),
+            ("https://a.example/fhir/Practitioner/1", Some("Practitioner"), Some("1")),
+            ("Practitioner/1/_history/3", None, Some("1")),
+            ("https://a.example/fhir/Practitioner/a-1.x/_history/3", None, Some("a-1.x")),
+            (
+                "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0",
+                Some("Patient"),
+                Some("0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0"),
+            ),
+            ("#inner", None, None),
+            ("https://a.example/some page", None, None),
+            ("just text", None, None),
+            ("", None, None),
+        ] {
+            assert_eq!(Reference::parse(text).key(of_type), key, "{text} as {of_type:?}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! A column's type, by FHIR type and SQL tag, and its typed Arrow builder.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder,
+        ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    },
+    buffer::{NullBuffer, OffsetBuffer},
+    datatypes::{DataType, Field, TimeUnit},
+    error::ArrowError,
+};
+use fhirvest_fhir::temporal;
+
+use crate::{
+    arena::Value,
+    evaluate::{Evaluator, Item},
+};
+
+/// The type of a column's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Text,
+    Boolean,
+    Int32,
+    Int64,
+    Float64,
+    Date,
+    Timestamp { zoned: bool },
+    Time,
+    Decimal { precision: u8, scale: i8 },
+}
+
+impl Scalar {
+    /// The type by the tag `ansi/type`, else by the FHIR type (SQL on FHIR v2, default types), else text.
+    pub(crate) fn of(fhir_type: Option<&str>, ansi_type: Option<&str>) -> Result<Self, String> {
+        let Some(ansi) = ansi_type else {
+            return Ok(match fhir_type {
+                Some("boolean") => Self::Boolean,
+                Some("integer" | "positiveInt" | "unsignedInt") => Self::Int32,
+                Some("integer64") => Self::Int64,
+                Some("instant") => Self::Timestamp { zoned: true },
+                _ => Self::Text,
+            });
+        };
+        let name = ansi.to_uppercase();
+        let (name, arguments) = match name.split_once('(') {
+            Some((name, rest)) => (name.trim().to_owned(), rest.trim_end_matches(')').to_owned()),
+            None => (name.trim().to_owned(), String::new()),
+        };
+        Ok(match name.as_str() {
+            "DATE" => Self::Date,
+            "TIMESTAMP WITH TIME ZONE" => Self::Timestamp { zoned: true },
+            "TIMESTAMP" => Self::Timestamp { zoned: false },
+            "TIME" => Self::Time,
+            "BOOLEAN" => Self::Boolean,
+            "INTEGER" | "INT" | "SMALLINT" => Self::Int32,
+            "BIGINT" => Self::Int64,
+            "DOUBLE PRECISION" | "DOUBLE" | "FLOAT" | "REAL" => Self::Float64,
+            "VARCHAR" | "CHARACTER VARYING" | "CHAR" | "CHARACTER" | "TEXT" => Self::Text,
+            "DECIMAL" | "NUMERIC" => {
+                let (precision, scale) = arguments.split_once(',').unwrap_or((&arguments, "0"));
+                let precision: u8 =
+                    precision.trim().parse().map_err(|_| format!("{ansi} needs a precision: DECIMAL(18,6)"))?;
+                let scale: i8 = scale.trim().parse().map_err(|_| format!("{ansi} needs a scale: DECIMAL(18,6)"))?;
+                let fits = (1..=38).contains(&precision) && scale >= 0 && scale.unsigned_abs() <= precision;
+                if !fits {
+                    return Err(format!("{ansi}: the precision is 1 to 38, the scale 0 to the precision"));
+                }
+                Self::Decimal { precision, scale }
+            }
+            _ => return Err(format!("{ansi} is no SQL type that is known here")),
+        })
+    }
+
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Boolean => DataType::Boolean,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float64 => DataType::Float64,
+            Self::Date => DataType::Date32,
+            Self::Timestamp { zoned } => DataType::Timestamp(TimeUnit::Microsecond, zoned.then(|| "UTC".into())),
+            Self::Time => DataType::Time64(TimeUnit::Microsecond),
+            Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+        }
+    }
+
+    pub(crate) fn sql(self) -> String {
+        match self {
+            Self::Text => "VARCHAR".into(),
+            Self::Boolean => "BOOLEAN".into(),
+            Self::Int32 => "INTEGER".into(),
+            Self::Int64 => "BIGINT".into(),
+            Self::Float64 => "DOUBLE".into(),
+            Self::Date => "DATE".into(),
+            Self::Timestamp { zoned: true } => "TIMESTAMP WITH TIME ZONE".into(),
+            Self::Timestamp { zoned: false } => "TIMESTAMP".into(),
+            Self::Time => "TIME".into(),
+            Self::Decimal { precision, scale } => format!("DECIMAL({precision},{scale})"),
+        }
+    }
+}
+
+/// A column being built.
+pub(crate) struct Builder {
+    values: Values,
+    list: Option<Lists>,
+    /// Whether an object may stand in it, as its JSON: only where the view does not say that it is a primitive.
+    json: bool,
+}
+
+#[derive(Default)]
+struct Lists {
+    lengths: Vec<usize>,
+}
+
+enum Values {
+    Text(StringBuilder),
+    Boolean(BooleanBuilder),
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    Float64(Float64Builder),
+    Date(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder, bool),
+    Time(Time64MicrosecondBuilder),
+    Decimal(Decimal128Builder, u8, i8),
+}
+
+impl Builder {
+    pub(crate) fn new(scalar: Scalar, collection: bool, json: bool) -> Self {
+        let values = match scalar {
+            Scalar::Text => Values::Text(StringBuilder::new()),
+            Scalar::Boolean => Values::Boolean(BooleanBuilder::new()),
+            Scalar::Int32 => Values::Int32(Int32Builder::new()),
+            Scalar::Int64 => Values::Int64(Int64Builder::new()),
+            Scalar::Float64 => Values::Float64(Float64Builder::new()),
+            Scalar::Date => Values::Date(Date32Builder::new()),
+            Scalar::Timestamp { zoned } => {
+                let builder = TimestampMicrosecondBuilder::new().with_data_type(scalar.arrow());
+                Values::Timestamp(builder, zoned)
+            }
+            Scalar::Time => Values::Time(Time64MicrosecondBuilder::new()),
+            Scalar::Decimal { precision, scale } => {
+                Values::Decimal(Decimal128Builder::new().with_data_type(scalar.arrow()), precision, scale)
+            }
+        };
+        Self { values, list: collection.then(Lists::default), json }
+    }
+
+    /// Adds a row; returns the number of values that did not fit and became null.
+    pub(crate) fn push(&mut self, evaluator: &Evaluator<'_>, items: &[Item<'_>]) -> u64 {
+        let json = self.json;
+        match &mut self.list {
+            Some(lists) => {
+                lists.lengths.push(items.len());
+                items.iter().map(|item| u64::from(!self.values.push(evaluator, Some(*item), json))).sum()
+            }
+            None => u64::from(!self.values.push(evaluator, items.first().copied(), json)),
+        }
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let values = self.values.finish();
+        let Some(lists) = &mut self.list else { return Ok(values) };
+        let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut lists.lengths));
+        let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+        Ok(Arc::new(ListArray::try_new(field, offsets, values, None::<NullBuffer>)?))
+    }
+}
+
+impl Values {
+    /// Adds a value; `false` where it did not fit and became null.
+    fn push(&mut self, evaluator: &Evaluator<'_>, item: Option<Item<'_>>, json: bool) -> bool {
+        let Some(item) = item else {
+            self.null();
+            return true;
+        };
+        let fits = match self {
+            Self::Text(builder) => text(evaluator, item, json, |text| builder.append_value(text)).is_some(),
+            Self::Boolean(builder) => evaluator.boolean(item).map(|value| builder.append_value(value)).is_some(),
+            Self::Int32(builder) => {
+                let number = evaluator.number(item).and_then(|number| i32::try_from(number.to_i64()?).ok());
+                number.map(|number| builder.append_value(number)).is_some()
+            }
+            Self::Int64(builder) => {
+                let number = evaluator.number(item).and_then(|number| number.to_i64());
+                number.map(|number| builder.append_value(number)).is_some()
+            }
+            Self::Float64(builder) => {
+                let number = evaluator.number(item).and_then(|number| number.to_string().parse().ok());
+                number.map(|number| builder.append_value(number)).is_some()
+            }
+            Self::Date(builder) => {
+                let days = evaluator.with_text(item, temporal::days).flatten();
+                days.map(|days| builder.append_value(days)).is_some()
+            }
+            Self::Timestamp(builder, zoned) => {
+                let micros = evaluator
+                    .with_text(item, |text| if *zoned { temporal::micros(text) } else { temporal::local_micros(text) });
+                micros.flatten().map(|micros| builder.append_value(micros)).is_some()
+            }
+            Self::Time(builder) => {
+                let micros = evaluator.with_text(item, temporal::time_micros).flatten();
+                micros.map(|micros| builder.append_value(micros)).is_some()
+            }
+            Self::Decimal(builder, precision, scale) => {
+                let (precision, scale) = (u32::from(*precision), u32::from(scale.unsigned_abs()));
+                let digits = evaluator.number(item).and_then(|number| number.at_scale(scale, precision));
+                digits.map(|digits| builder.append_value(digits)).is_some()
+            }
+        };
+        if !fits {
+            self.null();
+        }
+        fits
+    }
+
+    fn null(&mut self) {
+        match self {
+            Self::Text(builder) => builder.append_null(),
+            Self::Boolean(builder) => builder.append_null(),
+            Self::Int32(builder) => builder.append_null(),
+            Self::Int64(builder) => builder.append_null(),
+            Self::Float64(builder) => builder.append_null(),
+            Self::Date(builder) => builder.append_null(),
+            Self::Timestamp(builder, _) => builder.append_null(),
+            Self::Time(builder) => builder.append_null(),
+            Self::Decimal(builder, _, _) => builder.append_null(),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Boolean(builder) => Arc::new(builder.finish()),
+            Self::Int32(builder) => Arc::new(builder.finish()),
+            Self::Int64(builder) => Arc::new(builder.finish()),
+            Self::Float64(builder) => Arc::new(builder.finish()),
+            Self::Date(builder) => Arc::new(builder.finish()),
+            Self::Timestamp(builder, _) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder, _, _) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+/// A value as text. A JSON number where a string belongs keeps its digits: real servers send NPIs as numbers, and
+/// nothing of them is lost (docs/decisions/004-numbers-in-text-columns.md).
+fn text(evaluator: &Evaluator<'_>, item: Item<'_>, json: bool, append: impl FnOnce(&str)) -> Option<()> {
+    match item {
+        Item::Number(number) => Some(append(&number.to_string())),
+        Item::Boolean(value) => Some(append(if value { "true" } else { "false" })),
+        Item::Node(number) => match evaluator.arena.node(number).value {
+            Value::Text(piece) | Value::Number(piece) => Some(append(evaluator.arena.text(evaluator.resource, piece))),
+            Value::Boolean(value) => Some(append(if value { "true" } else { "false" })),
+            Value::Json(piece) if json => Some(append(evaluator.arena.text(evaluator.resource, piece))),
+            Value::Json(_) | Value::Object => None,
+        },
+        _ => evaluator.with_text(item, append),
+    }
+}

@@ -1,0 +1,234 @@
+//! A parser by precedence (FHIRPath N1, section 8.1).
+
+use std::ops::Range;
+
+use super::{
+    Expression, Kind, Literal, Operator, SyntaxError,
+    token::{Token, tokens},
+};
+
+/// Parentheses and arguments within each other. No view needs more, and a deeper text must not end the stack.
+const DEEPEST: usize = 64;
+
+/// The longest expression in bytes, for the same reason: a chain of members nests as deep as it is long.
+const LONGEST: usize = 4 * 1024;
+
+/// Parses an expression.
+pub(crate) fn parse(text: &str) -> Result<Expression, SyntaxError> {
+    if text.len() > LONGEST {
+        return Err(SyntaxError { span: 0..0, message: format!("longer than {LONGEST} bytes") });
+    }
+    let mut parser = Parser { tokens: tokens(text)?, place: 0, end: text.len(), depth: 0, operators: 0 };
+    let expression = parser.binary(0)?;
+    match parser.peek() {
+        None => Ok(expression),
+        Some(_) => Err(parser.unexpected("the expression ends before this")),
+    }
+}
+
+struct Parser {
+    tokens: Vec<(Token, Range<usize>)>,
+    place: usize,
+    end: usize,
+    depth: usize,
+    operators: usize,
+}
+
+/// Operators from the loosest to the tightest.
+const LEVELS: [&[(&str, Operator)]; 6] = [
+    &[("or", Operator::Or)],
+    &[("and", Operator::And)],
+    &[("=", Operator::Equal), ("!=", Operator::NotEqual)],
+    &[("<", Operator::Less), ("<=", Operator::LessOrEqual), (">", Operator::Greater), (">=", Operator::GreaterOrEqual)],
+    &[("+", Operator::Add), ("-", Operator::Subtract)],
+    &[("*", Operator::Multiply), ("/", Operator::Divide)],
+];
+
+/// Operators in one expression: a chain of them nests to the left.
+const MOST_OPERATORS: usize = 256;
+
+impl Parser {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.place).map(|(token, _)| token)
+    }
+
+    fn span(&self) -> Range<usize> {
+        self.tokens.get(self.place).map_or(self.end..self.end, |(_, span)| span.clone())
+    }
+
+    fn take(&mut self, symbol: &str) -> bool {
+        let found = matches!(self.peek(), Some(Token::Symbol(other)) if *other == symbol);
+        self.place += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, symbol: &str) -> Result<(), SyntaxError> {
+        if self.take(symbol) { Ok(()) } else { Err(self.unexpected(&format!("`{symbol}` is missing here"))) }
+    }
+
+    fn unexpected(&self, message: &str) -> SyntaxError {
+        SyntaxError { span: self.span(), message: message.to_owned() }
+    }
+
+    fn binary(&mut self, level: usize) -> Result<Expression, SyntaxError> {
+        let Some(operators) = LEVELS.get(level) else { return self.unary() };
+        let mut left = self.binary(level + 1)?;
+        loop {
+            let text = match self.peek() {
+                Some(Token::Symbol(symbol)) => *symbol,
+                Some(Token::Name(name)) => name.as_str(),
+                _ => break,
+            };
+            let Some((_, operator)) = operators.iter().find(|(symbol, _)| *symbol == text) else { break };
+            self.operators += 1;
+            if self.operators > MOST_OPERATORS {
+                return Err(self.unexpected("too many operators"));
+            }
+            self.place += 1;
+            let right = self.binary(level + 1)?;
+            let span = left.span.start..right.span.end;
+            left = Expression { kind: Kind::Binary(*operator, Box::new(left), Box::new(right)), span };
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Result<Expression, SyntaxError> {
+        let start = self.span().start;
+        if self.take("-") {
+            let inner = self.postfix()?;
+            let span = start..inner.span.end;
+            return Ok(Expression { kind: Kind::Negative(Box::new(inner)), span });
+        }
+        self.take("+");
+        self.postfix()
+    }
+
+    fn postfix(&mut self) -> Result<Expression, SyntaxError> {
+        let mut expression = self.term()?;
+        loop {
+            let start = expression.span.start;
+            if self.take(".") {
+                expression = self.invocation(expression, start)?;
+            } else if self.take("[") {
+                let index = self.nested()?;
+                self.expect("]")?;
+                let span = start..self.tokens[self.place - 1].1.end;
+                expression = Expression { kind: Kind::Index(Box::new(expression), Box::new(index)), span };
+            } else {
+                return Ok(expression);
+            }
+        }
+    }
+
+    fn nested(&mut self) -> Result<Expression, SyntaxError> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self.unexpected("nested too deeply"));
+        }
+        let expression = self.binary(0)?;
+        self.depth -= 1;
+        Ok(expression)
+    }
+
+    /// A member or a function after `on`.
+    fn invocation(&mut self, on: Expression, start: usize) -> Result<Expression, SyntaxError> {
+        let name = match self.peek() {
+            Some(Token::Name(name) | Token::Quoted(name)) => name.clone(),
+            Some(Token::Dollar(name)) if name == "this" => {
+                self.place += 1;
+                return Ok(on);
+            }
+            _ => return Err(self.unexpected("an element or a function has to follow the dot")),
+        };
+        self.place += 1;
+        let mut end = self.tokens[self.place - 1].1.end;
+        if !self.take("(") {
+            return Ok(Expression { kind: Kind::Member(Box::new(on), name), span: start..end });
+        }
+        let mut arguments = Vec::new();
+        while !self.take(")") {
+            if !arguments.is_empty() {
+                self.expect(",")?;
+            }
+            arguments.push(self.nested()?);
+        }
+        end = self.tokens.get(self.place - 1).map_or(end, |(_, span)| span.end);
+        Ok(Expression { kind: Kind::Call(Box::new(on), name, arguments), span: start..end })
+    }
+
+    fn term(&mut self) -> Result<Expression, SyntaxError> {
+        let span = self.span();
+        let Some(token) = self.peek().cloned() else { return Err(self.unexpected("something is missing here")) };
+        let literal = |literal| Kind::Literal(literal);
+        let kind = match token {
+            Token::String(text) => literal(Literal::String(text)),
+            Token::Number(text) => literal(Literal::Number(text)),
+            Token::Temporal(text) => literal(Literal::Temporal(text)),
+            Token::Constant(name) => Kind::Constant(name),
+            Token::Dollar(name) if name == "this" => Kind::This,
+            Token::Dollar(_) => return Err(self.unexpected("only $this is known here")),
+            Token::Symbol("{}") => Kind::Empty,
+            Token::Symbol("(") => {
+                self.place += 1;
+                let inner = self.nested()?;
+                self.expect(")")?;
+                return Ok(inner);
+            }
+            Token::Symbol(_) => return Err(self.unexpected("an element, a function or a value has to stand here")),
+            Token::Name(name) if name == "true" || name == "false" => literal(Literal::Boolean(name == "true")),
+            Token::Name(_) | Token::Quoted(_) => {
+                let this = Expression { kind: Kind::This, span: span.start..span.start };
+                return self.invocation(this, span.start);
+            }
+        };
+        self.place += 1;
+        Ok(Expression { kind, span })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn precedence_is_that_of_the_specification() {
+        let shape = |text: &str| match parse(text).unwrap().kind {
+            Kind::Binary(operator, _, _) => operator,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(shape("a and b or c"), Operator::Or);
+        assert_eq!(shape("a or b and c"), Operator::Or);
+        assert_eq!(shape("a = b and c != d"), Operator::And);
+        assert_eq!(shape("a + b = c * d"), Operator::Equal);
+        assert_eq!(shape("(a or b) and c"), Operator::And);
+        assert_eq!(shape("1.5 < a.b.first()"), Operator::Less);
+    }
+
+    #[test]
+    fn mistakes_have_their_place() {
+        for (text, start) in [
+            ("a.", 2),
+            ("a..b", 2),
+            ("name.where(use = 'x'", 20),
+            ("a #", 2),
+            ("'open", 0),
+            ("a b", 2),
+            ("", 0),
+            ("a[", 2),
+        ] {
+            assert_eq!(parse(text).unwrap_err().span.start, start, "{text}");
+        }
+        assert!(parse(&"(".repeat(10_000)).is_err());
+        assert!(parse(&"-".repeat(5_000)).is_err());
+        assert!(parse(&vec!["a"; 1000].join("+")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_ends_the_parser(text in "[a-z.()'%$@=<>! 0-9\\[\\]{}|\\\\é]{0,60}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Resources in, record batches out.
+
+use std::{cell::RefCell, sync::Arc};
+
+use arrow::{error::ArrowError, record_batch::RecordBatch};
+
+use crate::{
+    arena::{Arena, NONE, Value},
+    column::Builder,
+    evaluate::{Evaluator, Fail, Focus, Item},
+    plan::{Compiled, Inner, Rows},
+};
+
+/// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
+const MOST_ROWS: usize = 1_000_000;
+
+/// The resource as a whole cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("not a JSON object that can be read: {source}")]
+pub struct PushError {
+    #[from]
+    source: serde_json::Error,
+}
+
+/// Arrow refuses a batch: a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("the rows of table `{table}` do not make a batch")]
+pub struct FlattenError {
+    table: String,
+    source: ArrowError,
+}
+
+/// Why a resource gives no rows in one table. Never holds any of its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The table's number in the plan.
+    pub table: usize,
+    /// Why.
+    pub message: String,
+}
+
+/// What became of the resources pushed, for one table: `resources = flattened + filtered + failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableCounts {
+    /// Resources pushed.
+    pub resources: u64,
+    /// Those that gave rows.
+    pub flattened: u64,
+    /// Those of another type, left out by `where`, or with nothing to iterate over.
+    pub filtered: u64,
+    /// Those that could not be flattened.
+    pub failed: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Values that did not fit their column and became null, by column.
+    pub casts: Vec<u64>,
+}
+
+/// Flattens resources, one after the other, on one thread.
+pub struct Flattener {
+    plan: Arc<Inner>,
+    arena: Arena,
+    computed: RefCell<String>,
+    builders: Vec<Vec<Builder>>,
+    counts: Vec<TableCounts>,
+    failures: Vec<Failure>,
+    buffered: Vec<usize>,
+}
+
+impl Flattener {
+    pub(crate) fn new(plan: Arc<Inner>) -> Self {
+        let builders = plan.views.iter().map(|view| view.columns.iter().map(|cell| cell.builder()).collect()).collect();
+        let zero = |view: &Compiled| TableCounts { casts: vec![0; view.columns.len()], ..TableCounts::default() };
+        Self {
+            arena: Arena::default(),
+            computed: RefCell::default(),
+            builders,
+            counts: plan.views.iter().map(zero).collect(),
+            failures: Vec::new(),
+            buffered: vec![0; plan.views.len()],
+            plan,
+        }
+    }
+
+    /// Flattens one resource into every table of the plan. A table that it cannot be flattened into counts it as failed,
+    /// and keeps the reason for [`Flattener::take_failures`]; the other tables have their rows.
+    ///
+    /// # Errors
+    /// The text is no JSON object; nothing is counted then.
+    pub fn push(&mut self, resource: &str) -> Result<(), PushError> {
+        let Self { plan, arena, computed, builders, counts, failures, buffered } = self;
+        arena.read(&plan.trie, resource)?;
+        let evaluator = Evaluator { arena, resource, computed };
+        let of_type = evaluator.is_of_type(plan.type_name, &plan.resource);
+        for (number, view) in plan.views.iter().enumerate() {
+            let count = &mut counts[number];
+            count.resources += 1;
+            if !of_type {
+                count.filtered += 1;
+                continue;
+            }
+            computed.borrow_mut().clear();
+            match evaluator.rows(view) {
+                Ok(rows) if rows.is_empty() => count.filtered += 1,
+                Ok(rows) => {
+                    count.flattened += 1;
+                    let width = view.columns.len();
+                    for row in rows.cells.chunks_exact(width.max(1)) {
+                        for (place, (cell, builder)) in row.iter().zip(&mut builders[number]).enumerate() {
+                            count.casts[place] += builder.push(&evaluator, rows.items(*cell));
+                        }
+                    }
+                    let added = rows.cells.len() / width.max(1);
+                    count.rows += added as u64;
+                    buffered[number] += added;
+                }
+                Err(Fail(message)) => {
+                    count.failed += 1;
+                    failures.push(Failure { table: number, message });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The reasons of failures since the last call.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// Rows not yet flushed, in the table that has the most.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.buffered.iter().copied().max().unwrap_or(0)
+    }
+
+    /// What became of the resources so far, by table.
+    #[must_use]
+    pub fn counts(&self) -> &[TableCounts] {
+        &self.counts
+    }
+
+    /// The rows since the last call, one batch for each table that has any.
+    ///
+    /// # Errors
+    /// Arrow refuses: a bug.
+    pub fn flush(&mut self) -> Result<Vec<Option<RecordBatch>>, FlattenError> {
+        let mut batches = Vec::with_capacity(self.builders.len());
+        for ((table, builders), rows) in self.plan.tables.iter().zip(&mut self.builders).zip(&mut self.buffered) {
+            if std::mem::take(rows) == 0 {
+                batches.push(None);
+                continue;
+            }
+            let columns = builders.iter_mut().map(Builder::finish).collect::<Result<Vec<_>, _>>();
+            let batch = columns.and_then(|columns| RecordBatch::try_new(table.schema.clone(), columns));
+            batches.push(Some(batch.map_err(|source| FlattenError { table: table.name.clone(), source })?));
+        }
+        Ok(batches)
+    }
+}
+
+/// The rows of one resource: cells in the order of the columns, row after row.
+#[derive(Default)]
+struct Gathered<'p> {
+    cells: Vec<Items>,
+    items: Vec<Item<'p>>,
+}
+
+/// A cell's values, as a place among the items.
+#[derive(Debug, Clone, Copy, Default)]
+struct Items {
+    start: usize,
+    end: usize,
+}
+
+impl<'p> Gathered<'p> {
+    fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    fn items(&self, cell: Items) -> &[Item<'p>] {
+        &self.items[cell.start..cell.end]
+    }
+}
+
+impl Evaluator<'_> {
+    fn is_of_type(&self, type_name: u32, wanted: &str) -> bool {
+        let mut next = self.arena.node(0).first_child;
+        while next != NONE {
+            let node = self.arena.node(next);
+            if let (true, Value::Text(piece)) = (node.name == type_name, node.value) {
+                return self.arena.text(self.resource, piece) == wanted;
+            }
+            next = node.next;
+        }
+        false
+    }
+
+    fn rows<'p>(&self, view: &'p Compiled) -> Result<Gathered<'p>, Fail> {
+        let focus = Focus { item: Some(Item::Node(0)), row_index: 0 };
+        for filter in &view.filters {
+            match self.single(filter, focus, "where")? {
+                None => return Ok(Gathered::default()),
+                Some(item) => match self.boolean(item) {
+                    Some(true) => {}
+                    Some(false) => return Ok(Gathered::default()),
+                    None => return Err(Fail("where gives a value that is neither true nor false".into())),
+                },
+            }
+        }
+        let mut gathered = Gathered::default();
+        let mut row = vec![Items::default(); view.columns.len()];
+        let parts: Vec<Part<'p>> = view.selects.iter().map(|select| Part::Select(select, focus)).collect();
+        self.product(view, &parts, &mut row, &mut gathered)?;
+        Ok(gathered)
+    }
+
+    /// The rows of all parts crossed with each other: one part after the other fills its cells of the row, and the last
+    /// one keeps it.
+    fn product<'p>(
+        &self,
+        view: &'p Compiled,
+        parts: &[Part<'p>],
+        row: &mut Vec<Items>,
+        gathered: &mut Gathered<'p>,
+    ) -> Result<(), Fail> {
+        let Some((part, rest)) = parts.split_first() else {
+            if gathered.cells.len() / row.len().max(1) >= MOST_ROWS {
+                return Err(Fail(format!("more than {MOST_ROWS} rows from one resource")));
+            }
+            gathered.cells.extend_from_slice(row);
+            return Ok(());
+        };
+        match part {
+            Part::Union(branches, focus) => {
+                for branch in *branches {
+                    self.select(view, branch, *focus, rest, row, gathered)?;
+                }
+                Ok(())
+            }
+            Part::Select(select, focus) => self.select(view, select, *focus, rest, row, gathered),
+        }
+    }
+
+    fn select<'p>(
+        &self,
+        view: &'p Compiled,
+        select: &'p Rows,
+        focus: Focus<'p>,
+        rest: &[Part<'p>],
+        row: &mut Vec<Items>,
+        gathered: &mut Gathered<'p>,
+    ) -> Result<(), Fail> {
+        let Some((path, or_null)) = &select.iteration else {
+            return self.focus(view, select, focus, rest, row, gathered);
+        };
+        let mut row_index = 0;
+        self.each(path, focus, &mut |item| {
+            let inner = Focus { item: Some(item), row_index };
+            row_index += 1;
+            self.focus(view, select, inner, rest, row, gathered)?;
+            Ok(true)
+        })?;
+        if row_index == 0 && *or_null {
+            self.focus(view, select, Focus { item: None, row_index: 0 }, rest, row, gathered)?;
+        }
+        Ok(())
+    }
+
+    fn focus<'p>(
+        &self,
+        view: &'p Compiled,
+        select: &'p Rows,
+        focus: Focus<'p>,
+        rest: &[Part<'p>],
+        row: &mut Vec<Items>,
+        gathered: &mut Gathered<'p>,
+    ) -> Result<(), Fail> {
+        for (place, operation) in &select.columns {
+            let start = gathered.items.len();
+            self.each(operation, focus, &mut |item| {
+                gathered.items.push(item);
+                Ok(true)
+            })?;
+            let end = gathered.items.len();
+            let cell = &view.columns[*place];
+            if end - start > 1 && !cell.collection {
+                return Err(Fail(format!(
+                    "the column `{}` has several values: take .first(), or say collection: true",
+                    cell.name
+                )));
+            }
+            row[*place] = Items { start, end };
+        }
+        if select.selects.is_empty() && select.unions.is_empty() {
+            return self.product(view, rest, row, gathered);
+        }
+        let nested = select.selects.iter().map(|inner| Part::Select(inner, focus));
+        let union = (!select.unions.is_empty()).then_some(Part::Union(&select.unions, focus));
+        let parts: Vec<Part<'p>> = nested.chain(union).chain(rest.iter().copied()).collect();
+        self.product(view, &parts, row, gathered)
+    }
+}
+
+/// What fills some cells of a row.
+#[derive(Clone, Copy)]
+enum Part<'p> {
+    Select(&'p Rows, Focus<'p>),
+    Union(&'p [Rows], Focus<'p>),
+}

@@ -1,0 +1,270 @@
+//! Views of one resource type, compiled together: one trie of needed elements, and for each view its filters, its tree of
+//! selects and its columns.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::{
+    arena::Trie,
+    column::{Builder, Scalar},
+    diagnostics::{Diagnostic, Diagnostics, Severity},
+    flattener::Flattener,
+    operation::{Compiler, Operation, Places},
+    view::{Column, Select, View},
+};
+
+/// One table that a plan fills.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its name: the view's.
+    pub name: String,
+    /// Its columns; a field's metadata has `description` where the view has one.
+    pub schema: SchemaRef,
+    /// The columns' SQL types, in the same order.
+    pub sql_types: Vec<String>,
+    /// What it holds.
+    pub description: Option<String>,
+    /// The hash of the view.
+    pub view_hash: String,
+}
+
+/// The compiled views of one resource type.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) resource: String,
+    pub(crate) trie: Trie,
+    /// The number of the name `resourceType`.
+    pub(crate) type_name: u32,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) views: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) filters: Vec<Operation>,
+    pub(crate) selects: Vec<Rows>,
+    pub(crate) columns: Vec<Cell>,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    pub(crate) name: String,
+    pub(crate) scalar: Scalar,
+    pub(crate) collection: bool,
+    pub(crate) json: bool,
+}
+
+impl Cell {
+    pub(crate) fn builder(&self) -> Builder {
+        Builder::new(self.scalar, self.collection, self.json)
+    }
+}
+
+/// A compiled select.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// What is iterated over, and whether nothing gives one row of nulls.
+    pub(crate) iteration: Option<(Operation, bool)>,
+    /// Column numbers and what fills them.
+    pub(crate) columns: Vec<(usize, Operation)>,
+    pub(crate) selects: Vec<Rows>,
+    pub(crate) unions: Vec<Rows>,
+}
+
+impl Plan {
+    /// Compiles views that read the same resource type.
+    ///
+    /// # Errors
+    /// Every mistake of every view, with its place. The views are of several resource types: a mistake of the caller,
+    /// told in the same way.
+    pub fn compile(views: &[View]) -> Result<Self, Diagnostics> {
+        let mut trie = Trie::new();
+        let type_node = trie.child(Trie::ROOT, "resourceType");
+        debug_assert_ne!(type_node, Trie::ROOT);
+        let type_name = trie.name("resourceType");
+        let resource = views.first().map(|view| view.resource.clone()).unwrap_or_default();
+        let (mut tables, mut compiled) = (Vec::new(), Vec::new());
+        let mut wrong = Diagnostics { origin: String::new(), list: Vec::new() };
+        for view in views {
+            let (table, parts, mut list) = compile(view, &mut trie);
+            if view.resource != resource {
+                let message = format!("reads {}, but is compiled with views of {resource}", view.resource);
+                list.push(error("mixed-resources", "/resource", message));
+            }
+            if !list.is_empty() {
+                // One origin for all: that of the first view that is wrong; the others are named in their messages.
+                if wrong.list.is_empty() {
+                    wrong.origin.clone_from(&view.origin);
+                } else {
+                    list.iter_mut().for_each(|one| one.pointer = format!(" and {}{}", view.origin, one.pointer));
+                }
+                wrong.list.extend(list);
+            }
+            tables.push(table);
+            compiled.push(parts);
+        }
+        if !wrong.list.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Self { inner: Arc::new(Inner { resource, trie, type_name, tables, views: compiled }) })
+    }
+
+    /// The resource type that the views read.
+    #[must_use]
+    pub fn resource_type(&self) -> &str {
+        &self.inner.resource
+    }
+
+    /// The tables, one for each view, in the same order.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.inner.tables
+    }
+
+    /// A flattener of its own for one thread.
+    #[must_use]
+    pub fn flattener(&self) -> Flattener {
+        Flattener::new(Arc::clone(&self.inner))
+    }
+}
+
+/// Whether two tables can share one name: the same columns with the same types in the same order. The difference, if not.
+///
+/// # Errors
+/// The first difference, in words.
+pub fn same_shape(a: &Table, b: &Table) -> Result<(), String> {
+    let (left, right) = (a.schema.fields(), b.schema.fields());
+    for (a, b) in left.iter().zip(right.iter()) {
+        if a.name() != b.name() {
+            return Err(format!("the column `{}` stands where the other has `{}`", a.name(), b.name()));
+        }
+        if a.data_type() != b.data_type() {
+            return Err(format!(
+                "the column `{}` is {} in one and {} in the other",
+                a.name(),
+                a.data_type(),
+                b.data_type()
+            ));
+        }
+    }
+    if left.len() == right.len() {
+        Ok(())
+    } else {
+        Err(format!("one has {} columns, the other {}", left.len(), right.len()))
+    }
+}
+
+fn error(code: &'static str, pointer: &str, message: String) -> Diagnostic {
+    Diagnostic { code, severity: Severity::Error, pointer: pointer.to_owned(), place: None, message, cure: None }
+}
+
+fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
+    let mut compiler = Compiler { trie, resource: &view.resource, constants: &view.constants, list: Vec::new() };
+    let root: Places = vec![Trie::ROOT];
+    let filters = view.filters.iter().map(|path| compiler.path(path, &root).0).collect();
+    let mut columns = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
+    let selects = view.selects.iter().map(|select| rows(&mut compiler, &mut columns, select, &root)).collect();
+    if columns.cells.is_empty() && compiler.list.is_empty() {
+        compiler.list.push(error("no-columns", "/select", "the view has no columns".into()));
+    }
+    let sql_types = columns.cells.iter().map(|cell| {
+        let sql = cell.scalar.sql();
+        if cell.collection { format!("{sql}[]") } else { sql }
+    });
+    let table = Table {
+        name: view.name.clone(),
+        sql_types: sql_types.collect(),
+        schema: Arc::new(Schema::new(columns.fields)),
+        description: view.description.clone(),
+        view_hash: view.hash.clone(),
+    };
+    (table, Compiled { filters, selects, columns: columns.cells }, compiler.list)
+}
+
+/// The columns of a view, in the order of their first appearance.
+struct Columns {
+    cells: Vec<Cell>,
+    fields: Vec<Field>,
+    places: HashMap<String, usize>,
+}
+
+impl Columns {
+    fn add(&mut self, column: &Column, list: &mut Vec<Diagnostic>) -> usize {
+        let scalar = Scalar::of(column.fhir_type.as_deref(), column.ansi_type.as_deref()).unwrap_or_else(|message| {
+            list.push(error("bad-type", &column.pointer, message));
+            Scalar::Text
+        });
+        if self.places.contains_key(&column.name) {
+            list.push(error("twice", &column.pointer, format!("the column `{}` is there twice", column.name)));
+        }
+        let place = self.cells.len();
+        let primitive =
+            column.fhir_type.as_deref().is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+        self.cells.push(Cell { name: column.name.clone(), scalar, collection: column.collection, json: !primitive });
+        let data_type = match column.collection {
+            true => arrow::datatypes::DataType::new_list(scalar.arrow(), true),
+            false => scalar.arrow(),
+        };
+        let described: HashMap<String, String> =
+            column.description.iter().map(|text| ("description".to_owned(), text.clone())).collect();
+        self.fields.push(Field::new(&column.name, data_type, true).with_metadata(described));
+        self.places.insert(column.name.clone(), place);
+        place
+    }
+}
+
+fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, places: &Places) -> Rows {
+    let mut inner = places.clone();
+    let iteration = select.iteration.as_ref().map(|iteration| {
+        let (operation, at) = compiler.path(&iteration.path, places);
+        inner = at;
+        (operation, iteration.or_null)
+    });
+    let own = select.columns.iter().map(|column| {
+        let (operation, _) = compiler.path(&column.path, &inner);
+        (columns.add(column, &mut compiler.list), operation)
+    });
+    let own: Vec<(usize, Operation)> = own.collect();
+    let selects: Vec<Rows> = select.selects.iter().map(|nested| rows(compiler, columns, nested, &inner)).collect();
+    let mut unions: Vec<Rows> = Vec::new();
+    let begin = columns.cells.len();
+    let mut first: Vec<Cell> = Vec::new();
+    for (number, branch) in select.unions.iter().enumerate() {
+        if number == 0 {
+            unions.push(rows(compiler, columns, branch, &inner));
+            first = columns.cells[begin..].to_vec();
+            continue;
+        }
+        // A branch is compiled as if it stood alone; its columns are then those of the first.
+        let mut alone = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
+        let mut compiled = rows(compiler, &mut alone, branch, &inner);
+        let names = |cells: &[Cell]| cells.iter().map(|cell| cell.name.clone()).collect::<Vec<_>>().join(", ");
+        let same = first.len() == alone.cells.len()
+            && first
+                .iter()
+                .zip(&alone.cells)
+                .all(|(a, b)| a.name == b.name && a.scalar == b.scalar && a.collection == b.collection);
+        if !same {
+            let (a, b) = (names(&first), names(&alone.cells));
+            let message = format!(
+                "the branches of unionAll differ: the first has {a}, this one has {b} (names, types and order have to agree)"
+            );
+            compiler.list.push(error("union-differs", &branch.pointer, message));
+        }
+        shift(&mut compiled, begin);
+        unions.push(compiled);
+    }
+    Rows { iteration, columns: own, selects, unions }
+}
+
+fn shift(rows: &mut Rows, by: usize) {
+    rows.columns.iter_mut().for_each(|(place, _)| *place += by);
+    rows.selects.iter_mut().chain(&mut rows.unions).for_each(|inner| shift(inner, by));
+}
