@@ -1,0 +1,227 @@
+//! Files of FHIR JSON as blocks of lines: NDJSON plain, gzip or zstd, folders of such, standard input, and documents (one
+//! resource or one Bundle), whose resources become lines. Of FHIR it knows `Bundle.entry.resource` only.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{archive::LineBlocks, error::LakeError};
+
+/// What a document may hold: it is read whole.
+const LARGEST_DOCUMENT: u64 = 1 << 30;
+
+/// The name of standard input.
+const STDIN: &str = "-";
+
+type Source = Box<dyn BufRead + Send>;
+
+/// One input: a file, a folder, or standard input.
+pub struct Input {
+    waiting: VecDeque<Utf8PathBuf>,
+    open: Option<LineBlocks<Source>>,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl Input {
+    /// Opens an input. Of a folder the files `*.ndjson*`, `*.jsonl*` and `*.json*` are read, in the order of their names.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn open(path: &Utf8Path) -> Result<Self, LakeError> {
+        let mut waiting = VecDeque::new();
+        if path != STDIN && path.is_dir() {
+            let failed = |source| LakeError::io("read the folder", path, source);
+            for entry in path.read_dir_utf8().map_err(failed)? {
+                let path = entry.map_err(failed)?.into_path();
+                let name = path.file_name().unwrap_or_default();
+                if path.is_file() && [".ndjson", ".jsonl", ".json"].iter().any(|ending| name.contains(ending)) {
+                    waiting.push_back(path);
+                }
+            }
+            waiting.make_contiguous().sort();
+        } else {
+            waiting.push_back(path.to_owned());
+        }
+        Ok(Self { waiting, open: None })
+    }
+
+    /// The next lines, into `block`; `false` at the end.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is neither NDJSON nor a document.
+    pub fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, LakeError> {
+        loop {
+            if let Some(open) = &mut self.open {
+                if open.next_block(block)? {
+                    if !block.ends_with(b"\n") {
+                        block.push(b'\n');
+                    }
+                    return Ok(true);
+                }
+                self.open = None;
+            }
+            let Some(path) = self.waiting.pop_front() else { return Ok(false) };
+            let mut source = decompressed(&path)?;
+            if is_document(&path, &mut source)? {
+                lines_of_document(&path, source, block)?;
+                return Ok(true);
+            }
+            self.open = Some(LineBlocks::new(path, source));
+        }
+    }
+}
+
+/// A reader of what a file holds, by its first bytes: gzip, zstd, or plain.
+fn decompressed(path: &Utf8Path) -> Result<Source, LakeError> {
+    let failed = |source| LakeError::io("read", path, source);
+    let raw: Box<dyn Read + Send> =
+        if path == STDIN { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
+    let mut raw = BufReader::with_capacity(1 << 16, raw);
+    let head = raw.fill_buf().map_err(failed)?;
+    Ok(if head.starts_with(&[0x1f, 0x8b]) {
+        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(raw)))
+    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Box::new(BufReader::new(zstd::Decoder::with_buffer(raw).map_err(failed)?))
+    } else {
+        Box::new(raw)
+    })
+}
+
+/// Whether a file is one JSON document: its first line is no whole object, or is a Bundle.
+fn is_document(path: &Utf8Path, source: &mut Source) -> Result<bool, LakeError> {
+    let head = source.fill_buf().map_err(|error| LakeError::io("read", path, error))?;
+    let head = head.trim_ascii_start();
+    if head.is_empty() {
+        return Ok(false);
+    }
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
+    let whole_line = line.len() < head.len();
+    let first = line.trim_ascii_end();
+    // `{` or `[` alone on the first line, or half an object: pretty-printed.
+    if whole_line && serde_json::from_slice::<&RawValue>(first).is_err() {
+        return Ok(true);
+    }
+    let bundle = memchr::memmem::find(&line[..line.len().min(400)], b"\"Bundle\"").is_some();
+    Ok(bundle || !(first.starts_with(b"{")))
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(rename = "resourceType", default)]
+    resource_type: Option<String>,
+    #[serde(borrow, default)]
+    entry: Vec<Entry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    resource: Option<&'a RawValue>,
+}
+
+fn lines_of_document(path: &Utf8Path, source: Source, block: &mut Vec<u8>) -> Result<(), LakeError> {
+    let mut text = String::new();
+    source.take(LARGEST_DOCUMENT).read_to_string(&mut text).map_err(|error| LakeError::io("read", path, error))?;
+    block.clear();
+    let text = text.trim_start_matches('\u{feff}');
+    let wrong = |source| LakeError::NotJson { path: path.to_owned(), source };
+    let mut add = |resource: &str| -> Result<(), LakeError> {
+        // Through a value only where the text is spread over lines; numbers keep their digits as raw text elsewhere.
+        compact(resource, block);
+        block.push(b'\n');
+        Ok(())
+    };
+    if text.trim_start().starts_with('[') {
+        for resource in serde_json::from_str::<Vec<&RawValue>>(text).map_err(wrong)? {
+            add(resource.get())?;
+        }
+        return Ok(());
+    }
+    let document: Document<'_> = serde_json::from_str(text).map_err(wrong)?;
+    if document.resource_type.as_deref() == Some("Bundle") {
+        for resource in document.entry.iter().filter_map(|entry| entry.resource) {
+            add(resource.get())?;
+        }
+        return Ok(());
+    }
+    add(text)
+}
+
+/// JSON without the white space between its tokens.
+fn compact(json: &str, out: &mut Vec<u8>) {
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else {
+            in_string = byte == b'"';
+            if byte.is_ascii_whitespace() {
+                continue;
+            }
+        }
+        out.push(byte);
+    }
+}
+
+/// Whether a path can be an input at all.
+#[must_use]
+pub fn exists(path: &Utf8Path) -> bool {
+    path == STDIN || fs::metadata(path).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(path: &Utf8Path) -> Vec<String> {
+        let mut input = Input::open(path).unwrap();
+        let (mut block, mut lines) = (Vec::new(), Vec::new());
+        while input.next_block(&mut block).unwrap() {
+            lines.extend(String::from_utf8(block.clone()).unwrap().lines().map(ToOwned::to_owned));
+        }
+        lines
+    }
+
+    #[test]
+    fn every_kind_of_file_gives_its_resources_as_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        let lines = "{\"resourceType\":\"A\",\"id\":\"1\"}\n{\"resourceType\":\"A\",\"id\":\"2\"}\n";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(lines.as_bytes()).unwrap();
+        let bundle = "{\"resourceType\":\"Bundle\",\"entry\":[{\"resource\":{\"resourceType\":\"A\",\"id\":\"1\"}},{},{\"resource\":{\"resourceType\":\"A\",\"id\":\"2\"}}]}";
+        for (name, bytes, expected) in [
+            ("a.ndjson", lines.as_bytes().to_vec(), 2),
+            ("b.ndjson.gz", gzip.finish().unwrap(), 2),
+            ("c.ndjson.zst", zstd::encode_all(lines.as_bytes(), 1).unwrap(), 2),
+            ("d.json", bundle.as_bytes().to_vec(), 2),
+            ("e.json", b"{\n  \"resourceType\": \"A\",\n  \"id\": \"a \\\" b\"\n}\n".to_vec(), 1),
+            ("f.ndjson", b"{\"resourceType\":\"A\",\"id\":\"1\"}".to_vec(), 1),
+            ("g.ndjson", Vec::new(), 0),
+        ] {
+            fs::write(dir.join(name), bytes).unwrap();
+            assert_eq!(read(&dir.join(name)).len(), expected, "{name}");
+        }
+        assert_eq!(read(&dir.join("e.json")), ["{\"resourceType\":\"A\",\"id\":\"a \\\" b\"}"]);
+        assert_eq!(read(dir).len(), 10);
+        fs::write(dir.join("h.json"), "{\n oops").unwrap();
+        assert!(matches!(
+            Input::open(&dir.join("h.json")).unwrap().next_block(&mut Vec::new()),
+            Err(LakeError::NotJson { .. })
+        ));
+    }
+}
