@@ -73,7 +73,7 @@ pub(crate) fn render(report: &RunReport) -> String {
     let resumed = if report.resumed { ", resumed" } else { "" };
     let mut text = format!("\n{} from {} ({}{resumed})\n\n", report.run, report.base_url, report.environment);
     let resources = report.resources.iter().map(|one| {
-        let outcome = &one.outcome;
+        let outcome = one;
         vec![
             outcome.resource_type.clone(),
             outcome.pages.to_string(),
@@ -124,7 +124,7 @@ pub(crate) fn summary(reports: &[RunReport]) {
     let rows = reports
         .iter()
         .map(|report| {
-            let resources: u64 = report.resources.iter().map(|one| one.outcome.counts.archived).sum();
+            let resources: u64 = report.resources.iter().map(|one| one.counts.archived).sum();
             let rows: u64 = report.tables.iter().filter(|one| one.state == TableState::Published).map(|one| one.rows).sum();
             vec![
                 report.job.clone(),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use fhirvest_crawler::event::{Event, EventSink};
 use tokio::sync::watch;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -47,4 +48,34 @@ pub(crate) fn cancel_on_signal(cancel: watch::Sender<bool>) {
         // Kept until the program ends: a dropped sender would look like a signal.
         std::future::pending::<()>().await;
     });
+}
+
+/// Events as log lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogEvents;
+
+impl EventSink for LogEvents {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Attempt { url, status, took, bytes, error } => {
+                let took = format!("{took:.1?}");
+                tracing::trace!(url, status, took, bytes, error, "request");
+            }
+            Event::Waiting { url, delay, reason, retry } => {
+                let delay = format!("{delay:.1?}");
+                tracing::warn!(url, delay, reason, retry, "waiting before another attempt");
+            }
+            Event::PageCommitted { resource_type, partition, counts, server_total } => {
+                tracing::debug!(resource_type, partition, new = counts.archived, server_total, "page");
+            }
+            Event::PartitionEnded { partition, ended_by } => {
+                tracing::debug!(partition, %ended_by, "partition ended");
+            }
+            Event::TypeEnded { resource_type, status, unique } => {
+                tracing::info!(resource_type, %status, resources = unique, "type ended");
+            }
+            // Events of a newer crawler say nothing to this log.
+            _ => {}
+        }
+    }
 }

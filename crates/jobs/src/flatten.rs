@@ -145,9 +145,9 @@ fn read_all<E>(
         if permits.recv().is_err() {
             break;
         }
-        match read()? {
-            Some(block) if work.send((number, block)).is_ok() => {}
-            _ => break,
+        let Some(block) = read()? else { break };
+        if work.send((number, block)).is_err() {
+            break;
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ impl fmt::Display for Mistake {
 /// Checks the text of a file against a schema made by `schemars`. Keys that the schema requires may be missing: a file
 /// is one layer of several.
 #[must_use]
-pub fn check(file: &str, text: &str, schema: &Value) -> Vec<Mistake> {
+pub(super) fn check(file: &str, text: &str, schema: &Value) -> Vec<Mistake> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut checker = Checker { file, text, root: schema, mistakes: Vec::new() };
     for error in errors {
@@ -56,36 +56,35 @@ struct Checker<'a> {
     mistakes: Vec<Mistake>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn report(&mut self, span: Range<usize>, message: String, help: Option<String>) {
         let (line, column) = position(self.text, span.start);
         self.mistakes.push(Mistake { file: self.file.to_owned(), line, column, span, message, help });
     }
 
-    fn table(&mut self, table: &DeTable<'_>, schema: &Value, path: &str) {
+    fn table(&mut self, table: &DeTable<'_>, schema: &'a Value, path: &str) {
         let schema = self.resolve(schema);
         if let Some(branches) = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
             self.one_of(table, branches, path);
             return;
         }
-        let none = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let properties = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties");
         for (key, value) in table {
             let at = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
-            if let Some(property) = properties.get(key.get_ref().as_ref()) {
+            if let Some(property) = properties.and_then(|known| known.get(key.get_ref().as_ref())) {
                 self.value(value, property, &at);
             } else if let Some(other @ Value::Object(_)) = others {
                 self.value(value, other, &at);
             } else {
-                let help = nearest(key.get_ref(), properties.keys().map(String::as_str));
+                let help = nearest(key.get_ref(), properties.into_iter().flat_map(Map::keys).map(String::as_str));
                 self.report(key.span(), format!("unknown key `{at}`"), Some(help));
             }
         }
     }
 
     /// A choice between tables: by the value of its tag (`kind`), else by its only key (`env`, `file`, `command`).
-    fn one_of(&mut self, table: &DeTable<'_>, branches: &[Value], path: &str) {
+    fn one_of(&mut self, table: &DeTable<'_>, branches: &'a [Value], path: &str) {
         let mut tags = Vec::new();
         for branch in branches {
             let branch = self.resolve(branch);
@@ -93,15 +92,13 @@ impl Checker<'_> {
             let tag = properties.iter().find_map(|(key, value)| Some((key, value.get("const")?.as_str()?)));
             let Some((key, tag)) = tag else {
                 if properties.keys().any(|key| table.get(key.as_str()).is_some()) {
-                    let branch = branch.clone();
-                    return self.table(table, &branch, path);
+                    return self.table(table, branch, path);
                 }
                 tags.extend(properties.keys().cloned());
                 continue;
             };
             if table.get(key.as_str()).and_then(|value| value.get_ref().as_str()) == Some(tag) {
-                let branch = branch.clone();
-                return self.table(table, &branch, path);
+                return self.table(table, branch, path);
             }
             tags.push(format!("{key} = \"{tag}\""));
         }
@@ -109,34 +106,33 @@ impl Checker<'_> {
         self.report(span, format!("`{path}` is none of the kinds there are"), Some(format!("use {}", tags.join(" or "))));
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>, schema: &Value, path: &str) {
-        let schema = self.resolve(schema).clone();
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, schema: &'a Value, path: &str) {
+        let schema = self.resolve(schema);
         if let DeValue::Table(table) = value.get_ref() {
-            if allows(&schema, "object") || schema.get("oneOf").is_some() || schema.get("anyOf").is_some() {
-                return self.table(table, &schema, path);
+            if allows(schema, "object") || schema.get("oneOf").is_some() || schema.get("anyOf").is_some() {
+                return self.table(table, schema, path);
             }
         }
-        if let Some(names) = names_of(&schema) {
+        if let Some(names) = names_of(schema) {
             return self.name(value, &names, path);
         }
         if let Some(branches) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
             if let Some(branch) = branches.iter().find(|branch| branch.get("type") != Some(&Value::from("null"))) {
-                let branch = branch.clone();
-                return self.value(value, &branch, path);
+                return self.value(value, branch, path);
             }
         }
         let found = value.get_ref().type_str();
         let fits = match value.get_ref() {
-            DeValue::String(_) => allows(&schema, "string"),
-            DeValue::Integer(_) => allows(&schema, "integer") || allows(&schema, "number"),
-            DeValue::Float(_) => allows(&schema, "number"),
-            DeValue::Boolean(_) => allows(&schema, "boolean"),
-            DeValue::Array(_) => allows(&schema, "array"),
-            DeValue::Table(_) => allows(&schema, "object"),
+            DeValue::String(_) => allows(schema, "string"),
+            DeValue::Integer(_) => allows(schema, "integer") || allows(schema, "number"),
+            DeValue::Float(_) => allows(schema, "number"),
+            DeValue::Boolean(_) => allows(schema, "boolean"),
+            DeValue::Array(_) => allows(schema, "array"),
+            DeValue::Table(_) => allows(schema, "object"),
             DeValue::Datetime(_) => false,
         };
         if !fits {
-            let wanted = wanted(&schema);
+            let wanted = wanted(schema);
             self.report(value.span(), format!("`{path}` is {} {found}, but has to be {wanted}", article(found)), None);
             return;
         }
@@ -145,7 +141,7 @@ impl Checker<'_> {
                 self.value(element, item, &format!("{path}[{index}]"));
             }
         }
-        self.range(value, &schema, path);
+        self.range(value, schema, path);
     }
 
     fn name(&mut self, value: &Spanned<DeValue<'_>>, names: &[String], path: &str) {
@@ -182,9 +178,10 @@ impl Checker<'_> {
         }
     }
 
-    fn resolve<'s>(&'s self, schema: &'s Value) -> &'s Value {
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let root = self.root;
         let reference = schema.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix('#'));
-        reference.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(schema)
+        reference.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
     }
 }
 

@@ -399,6 +399,14 @@ impl Loader {
         })
     }
 
+    /// Every view of the configuration folder, in path order.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn all_views(&self) -> Result<Vec<ConfigText>, ConfigError> {
+        shipped::files(&self.config, "views", ".json")
+    }
+
     /// The views that patterns such as `plan-net/*` or `plan-net/practitioner` name.
     ///
     /// # Errors
@@ -427,6 +435,16 @@ impl Loader {
 }
 
 impl Job {
+    /// A job without a file, checked like one with.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(name: String, source: Source, settings: Settings, views: Vec<ConfigText>) -> Result<Self, ConfigError> {
+        let job = Self { name, api: None, source, settings, views };
+        job.validate()?;
+        Ok(job)
+    }
+
     /// What no schema can say.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let wrong = |message: String| Err(ConfigError::Job { job: self.name.clone(), message });

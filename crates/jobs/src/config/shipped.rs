@@ -26,7 +26,7 @@ pub struct ConfigText {
 ///
 /// # Errors
 /// A folder or file that is there and cannot be read.
-pub fn files(config: &Utf8Path, folder: &str, extension: &str) -> Result<Vec<ConfigText>, ConfigError> {
+pub(super) fn files(config: &Utf8Path, folder: &str, extension: &str) -> Result<Vec<ConfigText>, ConfigError> {
     let on_disk = config.join(folder);
     let mut found = Vec::new();
     if on_disk.is_dir() {
@@ -42,7 +42,7 @@ pub fn files(config: &Utf8Path, folder: &str, extension: &str) -> Result<Vec<Con
 ///
 /// # Errors
 /// A file that is there and cannot be read.
-pub fn file(config: &Utf8Path, path: &str) -> Result<Option<ConfigText>, ConfigError> {
+pub(super) fn file(config: &Utf8Path, path: &str) -> Result<Option<ConfigText>, ConfigError> {
     let on_disk = config.join(path);
     if on_disk.is_file() {
         return Ok(Some(ConfigText { text: read(&on_disk)?, origin: on_disk.into_string(), path: path.to_owned() }));

@@ -11,7 +11,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use fhirvest_crawler::{
     ending::EndedBy,
-    store::{PageCommit, PageCounts, Partition, PartitionKey, Store},
+    store::{PageCommit, PageCounts, Partition, PartitionKey, Store, TypeCounts},
 };
 use fhirvest_lake::archive::ArchiveWriter;
 use rusqlite::Connection;
@@ -80,22 +80,13 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// Requests that may wait for the writing thread. Each holds at most one page, so this bounds the memory too.
 const QUEUE: usize = 16;
 
-/// What has been received of one resource type, over all partitions and restarts:
-/// `received = archived + duplicates + variants + quarantined`, and the archive file has `archived + variants` lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct TypeCounts {
-    /// Lines of the archive file.
+/// What is known of one growing file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileCounts {
+    /// Its lines.
     pub lines: u64,
-    /// Entries with a resource of this type.
-    pub received: u64,
-    /// Ids.
-    pub archived: u64,
-    /// Received again with the same content.
-    pub duplicates: u64,
-    /// Received again with other content, and archived too.
-    pub variants: u64,
-    /// Not usable; in the quarantine.
-    pub quarantined: u64,
+    /// What has been received of its type.
+    pub received: TypeCounts,
 }
 
 /// A line of an archive file that a newer variant of the same resource replaces.
@@ -107,7 +98,7 @@ enum Request {
     Commit(Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>),
     Close(PartitionKey, Option<EndedBy>, Option<String>, oneshot::Sender<Result<(), LedgerError>>),
     Ids(String, Option<String>, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
-    Totals(oneshot::Sender<Result<BTreeMap<String, TypeCounts>, LedgerError>>),
+    Totals(oneshot::Sender<Result<BTreeMap<String, FileCounts>, LedgerError>>),
     Superseded(oneshot::Sender<Result<Vec<Superseded>, LedgerError>>),
 }
 
@@ -144,7 +135,7 @@ impl CrawlStore {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn totals(&self) -> Result<BTreeMap<String, TypeCounts>, LedgerError> {
+    pub async fn totals(&self) -> Result<BTreeMap<String, FileCounts>, LedgerError> {
         self.ask(Request::Totals).await
     }
 
@@ -209,6 +200,11 @@ impl Store for CrawlStore {
         self.ask(|reply| Request::Close(partition, ended_by, detail, reply)).await
     }
 
+    async fn counts(&self, resource_type: &str) -> Result<TypeCounts, LedgerError> {
+        let totals = self.totals().await?;
+        Ok(totals.get(resource_type).map(|file| file.received).unwrap_or_default())
+    }
+
     async fn ids(&self, resource_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, LedgerError> {
         let (name, after) = (resource_type.to_owned(), after.map(ToOwned::to_owned));
         self.ask(|reply| Request::Ids(name, after, limit, reply)).await
@@ -231,7 +227,7 @@ struct Files {
 struct OpenFile {
     number: i64,
     writer: ArchiveWriter,
-    counts: TypeCounts,
+    counts: FileCounts,
     touched: bool,
 }
 
@@ -382,14 +378,14 @@ impl Files {
         while let Some(row) = rows.next()? {
             let count = |column: usize| row.get::<_, i64>(column).map(i64::unsigned_abs);
             let name: String = row.get(0)?;
-            let counts = TypeCounts {
-                lines: count(3)?,
+            let received = TypeCounts {
                 received: count(4)?,
                 archived: count(5)?,
                 duplicates: count(6)?,
                 variants: count(7)?,
                 quarantined: count(8)?,
             };
+            let counts = FileCounts { lines: count(3)?, received };
             let writer = ArchiveWriter::open(&CrawlStore::staged(&self.folder, &name), count(2)?)?;
             self.open.insert(name, OpenFile { number: row.get(1)?, writer, counts, touched: false });
         }
@@ -402,7 +398,7 @@ impl Files {
             connection.execute("INSERT INTO resource_type (name) VALUES (?1)", [name])?;
             let number = connection.last_insert_rowid();
             let writer = ArchiveWriter::open(&CrawlStore::staged(&self.folder, name), 0)?;
-            let file = OpenFile { number, writer, counts: TypeCounts::default(), touched: true };
+            let file = OpenFile { number, writer, counts: FileCounts::default(), touched: true };
             self.open.insert(name.to_owned(), file);
         }
         self.open.get_mut(name).ok_or_else(|| CrawlError::Unreadable(format!("no file for {name}")))

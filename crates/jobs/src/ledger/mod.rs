@@ -11,7 +11,8 @@ mod runs;
 
 use camino::Utf8PathBuf;
 
-pub use crawl::{CrawlStore, Superseded, TypeCounts};
+pub(crate) use crawl::QUARANTINE;
+pub use crawl::{CrawlStore, FileCounts, Superseded};
 pub use runs::{Ledger, NewRun, ResourceRecord, RunRecord, RunState, SnapshotRecord};
 
 /// The ledger cannot be read or written: exit code 6.

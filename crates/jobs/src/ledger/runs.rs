@@ -25,7 +25,6 @@ CREATE INDEX IF NOT EXISTS run_by_job ON run (job, run);
 CREATE TABLE IF NOT EXISTS resource (
   run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
   resource_type TEXT NOT NULL,
-  archive_lines INTEGER NOT NULL,
   archive_bytes INTEGER NOT NULL,
   archive_blake3 TEXT NOT NULL,
   PRIMARY KEY (run, resource_type)
@@ -125,8 +124,6 @@ pub struct RunRecord {
 pub struct ResourceRecord {
     /// The resource type.
     pub resource_type: String,
-    /// Lines in the file.
-    pub lines: u64,
     /// The file's size.
     pub bytes: u64,
     /// The file's BLAKE3 hash, in hexadecimal.
@@ -253,35 +250,42 @@ impl Ledger {
         self.sql(self.connection.execute(query, params![run, not_before.map(text)])).map(|_| ())
     }
 
-    /// Seals the crawl of a run: its archive files and superseded lines, and its state, in one commit.
+    /// Ends the crawl of a run: its superseded lines, its outcomes and its state, in one commit. From here on the run
+    /// needs no network; what is left is done again after a crash.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn seal(
-        &mut self,
-        run: &str,
-        files: &[ResourceRecord],
-        superseded: &[(String, u64)],
-    ) -> Result<(), LedgerError> {
+    pub fn seal(&mut self, run: &str, outcomes: &str, superseded: &[(String, u64)]) -> Result<(), LedgerError> {
         let seal = |connection: &mut Connection| {
             let commit = connection.transaction()?;
-            for file in files {
-                commit.execute(
-                    "INSERT OR REPLACE INTO resource VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![run, file.resource_type, signed(file.lines), signed(file.bytes), file.blake3],
-                )?;
-            }
             for (resource_type, line) in superseded {
                 commit.execute(
                     "INSERT OR IGNORE INTO superseded VALUES (?1, ?2, ?3)",
                     params![run, resource_type, signed(*line)],
                 )?;
             }
-            commit.execute("UPDATE run SET state = ?2 WHERE run = ?1", params![run, RunState::Crawled.name()])?;
+            commit.execute(
+                "UPDATE run SET state = ?2, report = ?3 WHERE run = ?1",
+                params![run, RunState::Crawled.name(), outcomes],
+            )?;
             commit.commit()
         };
         let result = seal(&mut self.connection);
         self.sql(result)
+    }
+
+    /// Notes the archive files of a run, once they are in their place.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn sealed(&self, run: &str, files: &[ResourceRecord]) -> Result<(), LedgerError> {
+        for file in files {
+            self.sql(self.connection.execute(
+                "INSERT OR REPLACE INTO resource VALUES (?1, ?2, ?3, ?4)",
+                params![run, file.resource_type, signed(file.bytes), file.blake3],
+            ))?;
+        }
+        Ok(())
     }
 
     /// The sealed archive files of a run.
@@ -289,14 +293,13 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read.
     pub fn archive(&self, run: &str) -> Result<Vec<ResourceRecord>, LedgerError> {
-        let query = "SELECT resource_type, archive_lines, archive_bytes, archive_blake3 FROM resource WHERE run = ?1 ORDER BY 1";
+        let query = "SELECT resource_type, archive_bytes, archive_blake3 FROM resource WHERE run = ?1 ORDER BY 1";
         self.sql(self.connection.prepare(query).and_then(|mut statement| {
             let rows = statement.query_map([run], |row| {
                 Ok(ResourceRecord {
                     resource_type: row.get(0)?,
-                    lines: row.get::<_, i64>(1)?.unsigned_abs(),
-                    bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-                    blake3: row.get(3)?,
+                    bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+                    blake3: row.get(2)?,
                 })
             })?;
             rows.collect()
@@ -350,6 +353,17 @@ impl Ledger {
         };
         let result = finish(&mut self.connection);
         self.sql(result)
+    }
+
+    /// The sources and ids of all runs whose history was written, in order.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn finished(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        let query = "SELECT source, run FROM run WHERE state = 'finished' ORDER BY run";
+        self.sql(self.connection.prepare(query).and_then(|mut statement| {
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        }))
     }
 
     /// The snapshots that analysts see now, by source and table.
@@ -477,7 +491,7 @@ mod tests {
         let now = DateTime::parse_from_rfc3339("2026-11-23T02:00:00Z").unwrap().with_timezone(&Utc);
         for rows in [5, 6] {
             let run = ledger.begin(&new(), now).unwrap().run;
-            ledger.seal(&run, &[], &[("Location".into(), 7), ("Location".into(), 3)]).unwrap();
+            ledger.seal(&run, "[]", &[("Location".into(), 7), ("Location".into(), 3)]).unwrap();
             assert_eq!(ledger.superseded(&run, "Location", 4, 10).unwrap(), vec![7]);
             ledger.finish(&run, &[snapshot(&run, "location", rows)], 0, "{}", now).unwrap();
         }

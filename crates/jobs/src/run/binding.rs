@@ -26,7 +26,7 @@ pub struct Binding {
     /// The base URL.
     pub base_url: Url,
     /// What authorizes the requests.
-    pub credentials: fhirvest_crawler::Credentials,
+    pub credentials: fhirvest_crawler::source::Credentials,
 }
 
 impl Binding {
@@ -35,7 +35,7 @@ impl Binding {
     /// # Errors
     /// A secret is missing, or the job wants the sandbox and none is given.
     pub fn new(job: &Job, sandbox: Option<&Sandbox>) -> Result<Self, RunError> {
-        use fhirvest_crawler::Credentials;
+        use fhirvest_crawler::source::Credentials;
         let wrong = |message: String| ConfigError::Job { job: job.name.clone(), message };
         if let Some(path) = job.source.sandbox_path() {
             let sandbox = sandbox.ok_or_else(|| wrong("needs the built-in sandbox, which is not running".into()))?;
@@ -70,12 +70,12 @@ impl Binding {
 
 /// What decides which resources a run gets. A run is resumed only with the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint(BTreeMap<String, String>);
+pub(super) struct Fingerprint(BTreeMap<String, String>);
 
 impl Fingerprint {
     /// The keys in which a kept fingerprint differs; its own text if it can't be read.
     #[must_use]
-    pub fn differences(&self, kept: &str) -> Vec<String> {
+    pub(super) fn differences(&self, kept: &str) -> Vec<String> {
         let Ok(Self(kept)) = serde_json::from_str(kept) else { return vec!["the file format".into()] };
         let keys: BTreeSet<&String> = self.0.keys().chain(kept.keys()).collect();
         keys.into_iter().filter(|key| self.0.get(*key) != kept.get(*key)).cloned().collect()
@@ -85,7 +85,7 @@ impl Fingerprint {
 /// The fingerprint of a job that crawls `types`: base URL (of the sandbox: its path and world, since its port changes),
 /// and for each type its strategy and parameters.
 #[must_use]
-pub fn fingerprint(job: &Job, types: &BTreeSet<String>) -> Fingerprint {
+pub(super) fn fingerprint(job: &Job, types: &BTreeSet<String>) -> Fingerprint {
     let mut parts = BTreeMap::new();
     let mut base = job.source.base_url.clone();
     if job.source.sandbox_path().is_some() {

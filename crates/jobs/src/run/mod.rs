@@ -19,7 +19,7 @@ use fhirvest_lake::Lake;
 
 pub use binding::{Binding, Sandbox};
 pub use publish::refresh_views_sql;
-pub use report::{Exit, NamedFailure, ResourceReport, RunReport, TableReport, TableState, judge};
+pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
 pub use tables::StoreError;
 
 use crate::{
@@ -66,9 +66,6 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
-    /// The HTTP client cannot be built, or the crawl has a bug.
-    #[error("the crawl cannot go on")]
-    Crawl(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Flattening.
     #[error("the archive cannot be flattened")]
     Flatten(#[from] FlattenError<StoreError>),
@@ -97,7 +94,7 @@ impl RunError {
         match self {
             Self::Config(_) | Self::Views(_) | Self::Fingerprint { .. } | Self::NoRun { .. } => Exit::Usage,
             Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => Exit::Storage,
-            Self::Crawl(_) | Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
+            Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
         }
     }
 }
@@ -222,7 +219,7 @@ impl Session<'_> {
     fn sealed_outcomes(&mut self, record: &RunRecord) -> Result<Vec<ResourceOutcome>, RunError> {
         let text = record.report.as_deref().unwrap_or("[]");
         let outcomes: Vec<ResourceOutcome> = serde_json::from_str(text).map_err(RunError::report)?;
-        self.seal_files(&record.run, &outcomes)?;
+        self.seal_files(&record.run)?;
         Ok(outcomes)
     }
 
@@ -309,7 +306,7 @@ impl Session<'_> {
         let run = &record.run;
         let tables: Vec<String> = published.iter().map(|snapshot| snapshot.table.clone()).collect();
         fhirvest_lake::publish::publish(&self.lake, &self.job.source.name, run, &tables)?;
-        self.write_run_tables(report)?;
+        publish::write_history(&self.lake, report)?;
         let text = serde_json::to_string(report).map_err(RunError::report)?;
         self.ledger.finish(run, published, report.exit_code.code(), &text, report.finished_at)?;
         refresh_views_sql(&self.lake, &self.ledger)?;
@@ -338,7 +335,7 @@ impl Session<'_> {
             #[allow(clippy::cast_precision_loss, reason = "a run of 285,000 years would lose a millisecond")]
             seconds: millis as f64 / 1000.0,
             exit_code,
-            resources: outcomes.into_iter().map(ResourceReport::from).collect(),
+            resources: outcomes,
             tables: Vec::new(),
             failures: Vec::new(),
             retry_not_before: None,
@@ -348,11 +345,11 @@ impl Session<'_> {
 
     fn next_step(&self, report: &RunReport) -> String {
         let held = report.tables.iter().find(|table| table.state == TableState::Held);
-        let worst = report.resources.iter().find(|one| !matches!(one.outcome.status, Status::Complete | Status::Empty | Status::Unsupported));
+        let worst = report.resources.iter().find(|one| !matches!(one.status, Status::Complete | Status::Empty | Status::Unsupported));
         match (report.exit_code, worst, held) {
             (Exit::Done, _, _) => format!("duckdb -init {}/views.sql", report.lake),
-            (_, Some(one), _) => one.outcome.detail.clone().unwrap_or_else(|| {
-                format!("{} is {}: run `fhirvest run {}` again", one.outcome.resource_type, one.outcome.status, report.job)
+            (_, Some(one), _) => one.detail.clone().unwrap_or_else(|| {
+                format!("{} is {}: run `fhirvest run {}` again", one.resource_type, one.status, report.job)
             }),
             (_, None, Some(table)) => format!(
                 "table {} was held back ({}): look at it, then `fhirvest publish {}`",

@@ -1,13 +1,15 @@
 //! Which staged tables analysts may see, and the step that shows them.
 
 use fhirvest_crawler::ending::Status;
+use camino::Utf8PathBuf;
 use fhirvest_lake::{
-    Lake,
-    views_sql::{Catalog, CurrentTable},
+    Lake, durable,
+    history::{self, RESOURCES, RUNS, ResourceRow, RunRow},
+    views_sql::{self, Catalog, CurrentTable},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, report::{TableReport, TableState}, tables::StagedTable};
+use super::{RunError, report::{RunReport, TableReport, TableState}, tables::StagedTable};
 use crate::{
     config::Publish,
     ledger::{Ledger, SnapshotRecord},
@@ -126,14 +128,62 @@ pub(crate) fn record(source: &str, run: &str, staged: &StagedTable, shape: &Tabl
 /// # Errors
 /// The ledger cannot be read or the file not be written.
 pub fn refresh_views_sql(lake: &Lake, ledger: &Ledger) -> Result<(), RunError> {
-    let mut tables = Vec::new();
+    let mut catalog = Catalog { root: lake.absolute_root()?, ..Catalog::default() };
+    let below = |path: Utf8PathBuf| path.strip_prefix(lake.root()).map_or_else(|_| path.to_string(), ToString::to_string);
     for snapshot in ledger.current()? {
         let detail: SnapshotDetail = serde_json::from_str(&snapshot.detail).map_err(RunError::report)?;
-        tables.push(CurrentTable::new(snapshot, detail));
+        let folder = below(lake.snapshot_dir(&snapshot.table, &snapshot.source, &snapshot.snapshot));
+        catalog.tables.push(CurrentTable {
+            source: snapshot.source,
+            table: snapshot.table,
+            description: detail.description,
+            columns: detail.columns.into_iter().map(|one| views_sql::Column { name: one.name, description: one.description }).collect(),
+            files: detail.files.into_iter().map(|file| format!("{folder}/{}", file.name)).collect(),
+        });
     }
-    let catalog = Catalog::default();
-    let _ = (catalog, tables, lake);
-    Ok(())
+    for (source, run) in ledger.finished()? {
+        for (table, files) in [(RUNS, &mut catalog.runs), (RESOURCES, &mut catalog.resources)] {
+            let path = lake.snapshot_dir(table, &source, &run).join("part-00000.parquet");
+            if path.exists() {
+                files.push(below(path));
+            }
+        }
+    }
+    Ok(durable::write_atomically(&lake.views_sql_path(), views_sql::render(&catalog).as_bytes())?)
+}
+
+/// The rows of the history of a run.
+pub(crate) fn write_history(lake: &Lake, report: &RunReport) -> Result<(), RunError> {
+    let run = RunRow {
+        run: report.run.clone(),
+        job: report.job.clone(),
+        environment: report.environment.clone(),
+        started_at: report.started_at,
+        finished_at: report.finished_at,
+        exit_code: report.exit_code.code(),
+        fhirvest_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let resources: Vec<ResourceRow> = report
+        .resources
+        .iter()
+        .map(|one| ResourceRow {
+            run: report.run.clone(),
+            resource_type: one.resource_type.clone(),
+            strategy: one.strategy.clone(),
+            status: one.status.to_string(),
+            ended_by: one.ended_by.map(|ended_by| ended_by.to_string()),
+            partition_closed: one.partition_closed,
+            pages: one.pages,
+            received: one.counts.received,
+            unique_ids: one.counts.archived,
+            duplicates: one.counts.duplicates,
+            variants: one.counts.variants,
+            quarantined: one.counts.quarantined,
+            server_total: one.server_total,
+            coverage: one.coverage,
+        })
+        .collect();
+    Ok(history::write_history(lake, &report.source, &run, &resources)?)
 }
 
 #[cfg(test)]

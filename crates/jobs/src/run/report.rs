@@ -125,16 +125,6 @@ pub struct TableReport {
     pub casts: std::collections::BTreeMap<String, u64>,
 }
 
-/// One resource type of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ResourceReport {
-    /// What the crawl found.
-    #[serde(flatten)]
-    pub outcome: ResourceOutcome,
-    /// Lines of the archive file: `archived + variants`.
-    pub archive_lines: u64,
-}
-
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -161,7 +151,7 @@ pub struct RunReport {
     /// How it ended.
     pub exit_code: Exit,
     /// The types.
-    pub resources: Vec<ResourceReport>,
+    pub resources: Vec<ResourceOutcome>,
     /// The tables.
     pub tables: Vec<TableReport>,
     /// Resources that could not be flattened, the first of them.
@@ -188,11 +178,35 @@ pub struct NamedFailure {
     pub message: String,
 }
 
+impl TableReport {
+    pub(crate) fn skipped(table: &str, resource_types: &[&str], reason: String) -> Self {
+        Self {
+            table: table.to_owned(),
+            state: TableState::Skipped,
+            reason: Some(reason),
+            resource_types: resource_types.iter().map(|name| (*name).to_owned()).collect(),
+            rows: 0,
+            previous_rows: None,
+            resources: 0,
+            flattened: 0,
+            filtered: 0,
+            failed: 0,
+            casts: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
 impl NamedFailure {
     pub(crate) fn new(failure: RowFailure, resource_type: &str, tables: &[fhirvest_flattener::Table]) -> Self {
         let table = failure.table.and_then(|table| tables.get(table)).map(|table| table.name.clone());
         Self { resource_type: resource_type.to_owned(), line: failure.line, table, message: failure.message }
     }
+}
+
+/// Whether a crawl brought nothing at all and found out nothing either.
+#[must_use]
+pub(super) fn nothing_came(resources: &[ResourceOutcome]) -> bool {
+    resources.iter().all(|one| one.counts.received == 0 && !matches!(one.status, Status::Complete | Status::Empty))
 }
 
 /// The exit code that the statuses of the types and the states of the tables come to.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use fhirvest_flattener::TableCounts;
 use fhirvest_lake::{
     Lake, LakeError,
@@ -26,32 +26,30 @@ const SUPERSEDED_CHUNK: usize = 4096;
 
 /// A table whose files are staged.
 #[derive(Debug)]
-pub struct StagedTable {
+pub(super) struct StagedTable {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its files.
-    pub files: TableFiles,
+    pub(super) files: TableFiles,
     /// What became of the resources read for it.
-    pub counts: TableCounts,
-    /// The folder that holds the files.
-    pub folder: Utf8PathBuf,
+    pub(super) counts: TableCounts,
 }
 
 /// What is needed to flatten a run.
 #[derive(Debug)]
-pub struct Flattening<'a> {
+pub(super) struct Flattening<'a> {
     /// The lake.
-    pub lake: &'a Lake,
+    pub(super) lake: &'a Lake,
     /// The source's name.
-    pub source: &'a str,
+    pub(super) source: &'a str,
     /// The run whose archive is read.
-    pub run: &'a str,
+    pub(super) run: &'a str,
     /// Where the tables are staged.
-    pub staging: &'a Utf8Path,
+    pub(super) staging: &'a Utf8Path,
     /// The compiled views.
-    pub views: &'a ViewSet,
+    pub(super) views: &'a ViewSet,
     /// What every Parquet file of the run says of itself.
-    pub metadata: &'a [(String, String)],
+    pub(super) metadata: &'a [(String, String)],
 }
 
 /// Reading the archive or writing tables failed: exit code 6.
@@ -71,7 +69,7 @@ impl Flattening<'_> {
     ///
     /// # Errors
     /// The archive cannot be read or a table not be written.
-    pub fn tables(
+    pub(super) fn tables(
         &self,
         tables: &[&TableShape],
         types: &[String],
@@ -82,7 +80,7 @@ impl Flattening<'_> {
             let folder = self.staging.join(&shape.name);
             let options = TableOptions { memory_budget: share, ..TableOptions::default() };
             let writer = TableWriter::new(self.spec(shape), &folder, options).map_err(lake)?;
-            staged.insert(shape.name.as_str(), (writer, TableCounts::default(), folder));
+            staged.insert(shape.name.as_str(), (writer, TableCounts::default()));
         }
         let mut failures = Vec::new();
         for (number, plan) in self.views.plans.iter().enumerate() {
@@ -94,7 +92,7 @@ impl Flattening<'_> {
             let read = self.reader(&path, plan.resource_type())?;
             let write = |batches: Vec<Option<RecordBatch>>| {
                 for (name, batch) in names.iter().zip(batches) {
-                    if let (Some((writer, _, _)), Some(batch)) = (staged.get_mut(name), batch) {
+                    if let (Some((writer, _)), Some(batch)) = (staged.get_mut(name), batch) {
                         writer.write(&batch)?;
                     }
                 }
@@ -104,7 +102,7 @@ impl Flattening<'_> {
             for shape in tables {
                 let feeds = shape.feeds.iter().filter(|feed| feed.plan == number);
                 for counts in feeds.filter_map(|feed| done.counts.get(feed.table)) {
-                    if let Some((_, sum, _)) = staged.get_mut(shape.name.as_str()) {
+                    if let Some((_, sum)) = staged.get_mut(shape.name.as_str()) {
                         *sum = flatten::sum([std::mem::take(sum), counts.clone()]);
                     }
                 }
@@ -114,9 +112,9 @@ impl Flattening<'_> {
             failures.extend(named.map(|failure| NamedFailure::new(failure, plan.resource_type(), plan.tables())));
         }
         let mut finished = Vec::new();
-        for (name, (writer, counts, folder)) in staged {
+        for (name, (writer, counts)) in staged {
             let files = writer.finish().map_err(lake)?;
-            finished.push(StagedTable { name: name.to_owned(), files, counts, folder });
+            finished.push(StagedTable { name: name.to_owned(), files, counts });
         }
         Ok((finished, failures))
     }

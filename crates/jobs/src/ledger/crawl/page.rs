@@ -42,10 +42,10 @@ fn sync(transaction: &Transaction<'_>, files: &mut Files) -> Result<(), CrawlErr
     )?;
     for file in files.open.values_mut().filter(|file| file.touched) {
         let length = file.writer.sync()?.len;
-        let counts = &file.counts;
+        let (lines, counts) = (file.counts.lines, &file.counts.received);
         let numbers = [
             length,
-            counts.lines,
+            lines,
             counts.received,
             counts.archived,
             counts.duplicates,
@@ -136,7 +136,7 @@ impl<'t> Keeper<'t> {
         let last_updated = entry.last_updated.as_deref();
         let file = self.files.of(self.transaction, &entry.resource_type)?;
         file.touched = true;
-        file.counts.received += 1;
+        file.counts.received.received += 1;
         let held: Option<(Vec<u8>, i64, Option<String>)> = self
             .find
             .query_row(params![file.number, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -147,7 +147,7 @@ impl<'t> Keeper<'t> {
             file.writer.append(&self.line)?;
             self.hold.execute(params![file.number, id, hash.as_slice(), signed(file.counts.lines), last_updated])?;
             file.counts.lines += 1;
-            file.counts.archived += 1;
+            file.counts.received.archived += 1;
             counts.archived += 1;
             // Only matches of the partition's own type count towards the server's total.
             if entry.mode != Some(Mode::Include) && self.partition_type == *entry.resource_type {
@@ -157,7 +157,7 @@ impl<'t> Keeper<'t> {
         };
         let mut known = self.transaction.prepare_cached("SELECT 1 FROM variant WHERE type = ?1 AND id = ?2 AND hash = ?3")?;
         if held_hash == hash || known.exists(params![file.number, id, hash.as_slice()])? {
-            file.counts.duplicates += 1;
+            file.counts.received.duplicates += 1;
             counts.duplicates += 1;
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl<'t> Keeper<'t> {
         file.writer.append(&self.line)?;
         let line = signed(file.counts.lines);
         file.counts.lines += 1;
-        file.counts.variants += 1;
+        file.counts.received.variants += 1;
         counts.variants += 1;
         let mut keep = self.transaction.prepare_cached("INSERT OR IGNORE INTO variant VALUES (?1, ?2, ?3)")?;
         keep.execute(params![file.number, id, held_hash])?;
@@ -201,8 +201,8 @@ impl<'t> Keeper<'t> {
         let name = if self.files.requested.contains(&*entry.resource_type) { &*entry.resource_type } else { QUARANTINE };
         let file = self.files.of(self.transaction, name)?;
         file.touched = true;
-        file.counts.received += 1;
-        file.counts.quarantined += 1;
+        file.counts.received.received += 1;
+        file.counts.received.quarantined += 1;
         Ok(())
     }
 }

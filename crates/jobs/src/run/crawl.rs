@@ -1,0 +1,151 @@
+//! The crawl stage: from the job's settings to a sealed archive.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use fhirvest_crawler::{
+    engine::{Crawl, CrawlOutcome, ResourceOutcome, ResourcePlan},
+    source::{Limits, Pace, Rewrite, Source, TrustedOrigin},
+};
+use fhirvest_lake::archive;
+
+use super::{
+    Exit, RunError, RunReport, Session,
+    report::{judge, nothing_came},
+};
+use crate::{
+    clock::Clock,
+    config::{ConfigError, LimitsConfig},
+    ledger::{CrawlStore, QUARANTINE, ResourceRecord, RunRecord},
+};
+
+/// How the crawl stage ended.
+pub(super) enum End {
+    /// The archive is sealed; tables can be made.
+    Sealed(Vec<ResourceOutcome>),
+    /// The run is over, or stops here to be resumed.
+    Over(Box<RunReport>),
+}
+
+impl Session<'_> {
+    /// Crawls, or goes on crawling, and seals the archive.
+    pub(super) async fn crawl(&mut self, record: &RunRecord) -> Result<End, RunError> {
+        let folder = self.lake.run_dir(&record.run);
+        let store = Arc::new(CrawlStore::open(&folder, &self.types)?);
+        let outcome = self.ask(Arc::clone(&store)).await?;
+        if outcome.interrupted || outcome.retry_not_before.is_some() {
+            return self.stop(record, outcome).map(End::Over);
+        }
+        self.ledger.set_retry(&record.run, None)?;
+        let exit = judge_crawl(&outcome.resources);
+        if nothing_came(&outcome.resources) && exit != Exit::Done {
+            // Nothing to keep: no archive, no table is touched, only the history says what happened.
+            drop(store);
+            let mut report = self.report(record, outcome.resources, exit);
+            report.next_step = self.next_step(&report);
+            self.publish(record, &[], &report)?;
+            return Ok(End::Over(Box::new(report)));
+        }
+        let superseded = store.superseded().await?;
+        let quarantined = store.totals().await?.get(QUARANTINE).copied();
+        // The files are closed before they are moved.
+        drop(store);
+        let text = serde_json::to_string(&outcome.resources).map_err(RunError::report)?;
+        self.ledger.seal(&record.run, &text, &superseded)?;
+        if let Some(lines) = quarantined.map(|counts| counts.lines).filter(|lines| *lines > 0) {
+            tracing::warn!(lines, "some of what came could not be used: see quarantine.ndjson.zst in the run's archive");
+        }
+        self.seal_files(&record.run)?;
+        Ok(End::Sealed(outcome.resources))
+    }
+
+    async fn ask(&self, store: Arc<CrawlStore>) -> Result<CrawlOutcome, RunError> {
+        let settings = &self.job.settings;
+        let source = self.server();
+        let limits = limits(&settings.limits, self.options.max_pages)?;
+        let pace = Pace {
+            requests_per_second: settings.rate.requests_per_second,
+            burst: settings.rate.burst,
+            concurrency: settings.rate.concurrency,
+        };
+        let events = Arc::clone(&self.options.events);
+        let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
+        let now: fn() -> DateTime<Utc> = || Clock::System.now();
+        let fetcher = fhirvest_crawler::client(&source, pace, &limits, hosts, now, Arc::clone(&events), cancel)
+            .map_err(|error| RunError::Config(ConfigError::Job { job: self.job.name.clone(), message: error.to_string() }))?;
+        let plans: Vec<ResourcePlan> = self.types.iter().map(|name| self.plan(name)).collect();
+        let crawl = Crawl::new(fetcher, store, source, limits, settings.rate.concurrency, events);
+        Ok(crawl.run(&plans).await?)
+    }
+
+    fn server(&self) -> Source {
+        let of_job = &self.job.source;
+        let mut source = Source::new(self.binding.base_url.clone());
+        source.credentials = self.binding.credentials.clone();
+        let trusted = of_job.trusted_origins.iter();
+        source.trusted_origins =
+            trusted.map(|one| TrustedOrigin { origin: one.origin.origin(), credentials: one.credentials }).collect();
+        let rules = of_job.rewrite_next.iter();
+        source.rewrite_next = rules.map(|rule| Rewrite { from: rule.from.clone(), to: rule.to.clone() }).collect();
+        source
+    }
+
+    fn plan(&self, name: &str) -> ResourcePlan {
+        let of_type = self.job.settings.resources.get(name).cloned().unwrap_or_default();
+        ResourcePlan {
+            resource_type: name.to_owned(),
+            page_size: of_type.page_size,
+            params: of_type.params.into_iter().collect(),
+            min_coverage: self.job.settings.min_coverage,
+        }
+    }
+
+    /// Leaves the run to be resumed: every page that came is committed, and the cursors are kept.
+    fn stop(&self, record: &RunRecord, outcome: CrawlOutcome) -> Result<Box<RunReport>, RunError> {
+        let later = outcome.retry_not_before;
+        self.ledger.set_retry(&record.run, later)?;
+        let exit = if outcome.interrupted { Exit::Interrupted } else { Exit::Later };
+        let mut report = self.report(record, outcome.resources, exit);
+        report.retry_not_before = later;
+        let again = format!("`fhirvest run {}` goes on from here", self.job.name);
+        report.next_step = match later {
+            Some(time) if !outcome.interrupted => format!("the server asks to come back after {time}; then {again}"),
+            _ => again,
+        };
+        Ok(Box::new(report))
+    }
+
+    /// Moves the finished archive files to their place and notes their hashes. After a crash it can be called again.
+    pub(super) fn seal_files(&self, run: &str) -> Result<(), RunError> {
+        let folder = self.lake.run_dir(run);
+        let place = self.lake.archive_dir(&self.job.source.name, run);
+        let mut files = Vec::new();
+        for name in self.types.iter().map(String::as_str).chain([QUARANTINE]) {
+            let staged = CrawlStore::staged(&folder, name);
+            let sealed = place.join(format!("{name}.ndjson.zst"));
+            if staged.exists() || sealed.exists() {
+                let archive::Sealed { bytes, blake3 } = archive::seal(&staged, &sealed)?;
+                files.push(ResourceRecord { resource_type: name.to_owned(), bytes, blake3 });
+            }
+        }
+        Ok(self.ledger.sealed(run, &files)?)
+    }
+}
+
+/// The exit code of a crawl without its tables.
+fn judge_crawl(resources: &[ResourceOutcome]) -> Exit {
+    let statuses: Vec<_> = resources.iter().map(|one| one.status).collect();
+    judge(&statuses, resources.iter().any(|one| one.unavailable), &[])
+}
+
+fn limits(config: &LimitsConfig, max_pages: Option<u64>) -> Result<Limits, RunError> {
+    let max_page_bytes = usize::try_from(config.max_page_bytes.0).unwrap_or(usize::MAX);
+    Ok(Limits {
+        request_timeout: config.request_timeout.0,
+        max_page_bytes,
+        max_retries: config.max_retries,
+        max_wait: config.max_wait.0,
+        max_pages: max_pages.unwrap_or(config.max_pages),
+        ..Limits::default()
+    })
+}
