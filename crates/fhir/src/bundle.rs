@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -140,12 +140,67 @@ struct RawBundle<'a> {
     entry: Option<RawEntries<'a>>,
 }
 
-#[derive(Deserialize)]
+/// One element of `Bundle.entry`. What is no object, a null for one, is an entry without a resource: it must not cost
+/// the page, and neither must a key that comes twice.
+#[derive(Default)]
 struct RawEntry<'a> {
-    #[serde(borrow, default)]
     resource: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     search: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum EntryKey {
+    Resource,
+    Search,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawEntry<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneEntry;
+        impl<'de> Visitor<'de> for OneEntry {
+            type Value = RawEntry<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an entry")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entry = RawEntry::default();
+                while let Some(key) = map.next_key::<EntryKey>()? {
+                    match key {
+                        EntryKey::Resource => entry.resource = map.next_value()?,
+                        EntryKey::Search => entry.search = map.next_value()?,
+                        EntryKey::Other => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(entry)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(RawEntry::default())
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(RawEntry::default())
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(RawEntry::default())
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(RawEntry::default())
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(RawEntry::default())
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(RawEntry::default())
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(RawEntry::default())
+            }
+        }
+        deserializer.deserialize_any(OneEntry)
+    }
 }
 
 /// `Bundle.entry`: an array, or null or something else on servers that have nothing to say.
@@ -349,6 +404,7 @@ mod tests {
             r#"{"resourceType":"Bundle"}"#,
             r#"{"resourceType":"Bundle","entry":null,"link":null,"total":"many"}"#,
             r#"{"resourceType":"Bundle","entry":[]}"#,
+            r#"{"resourceType":"Bundle","entry":[null,7,-7,0.5,true,"x",[1],{"resource":null,"resource":null}]}"#,
         ] {
             let page = scan(body.as_bytes()).unwrap();
             assert_eq!((page.entries.len(), page.total, page.links.len()), (0, None, 0), "{body}");
