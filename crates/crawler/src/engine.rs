@@ -1,7 +1,7 @@
 //! The crawl: for each resource type its partitions, for each partition page after page, each committed with the cursor
 //! that follows it while the next is already being fetched.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_fhir::bundle::Mode;
@@ -17,6 +17,7 @@ use crate::{
     retry::{FetchError, Fetched, Retrying},
     source::{Limits, Source},
     store::{After, PageCommit, PageCounts, Partition, PartitionKey, Progress, Store, TypeCounts},
+    suspicion::{self, Order},
     transport::Transport,
 };
 
@@ -27,8 +28,12 @@ const PAGES_WITHOUT_NEWS: u32 = 3;
 /// legal, and servers that filter after paging send many.
 const EMPTY_PAGES: u32 = 100;
 
-/// The page size to try when a server answers a larger one with nothing (habit 10 of the crawling notes).
-const SMALL_PAGE: u32 = 10;
+/// The page sizes to try, those below the plan's, when a server answers with nothing, too much, or only errors (habits
+/// 10, 15 and 17 of the crawling notes): the commonest hidden ceiling, and one that hardly any server is too weak for.
+const SMALLER_PAGES: [u32; 2] = [100, 10];
+
+/// Ids read from the store in one go: bounds the memory of a look for an id.
+const IDS_AT_A_TIME: usize = 10_000;
 
 /// The search to try when a server refuses one without a filter (habit 11): everything since before there was FHIR.
 const EVER: (&str, &str) = ("_lastUpdated", "ge1900-01-01");
@@ -178,7 +183,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn outcome(&self, plan: &ResourcePlan, notes: &mut Notes) -> Result<ResourceOutcome, S::Error> {
         let partitions = self.store.partitions(&plan.resource_type).await?;
         let counts = self.store.counts(&plan.resource_type).await?;
-        let totals: Vec<u64> = partitions.iter().filter_map(|one| one.progress.server_total).collect();
+        let whole = partitions.iter().filter(|one| one.progress.ended_by != Some(EndedBy::Split));
+        let totals: Vec<u64> = whole.filter_map(|one| one.progress.server_total).collect();
         let server_total = if totals.is_empty() { None } else { Some(totals.iter().sum()) };
         let evidence = Evidence { unique: counts.archived, server_total, min_coverage: plan.min_coverage };
         let endings: Vec<EndedBy> =
@@ -218,7 +224,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                     Err(_) => Err(FetchError::Refused(gone())),
                 },
             };
-            match self.follow(plan, &key, fetched, &mut trail, began_at_first).await? {
+            match self.follow(plan, (&key, &first), fetched, &mut trail, began_at_first).await? {
                 Follow::Ended(ended_by) => {
                     self.events.event(&Event::PartitionEnded { partition: key.0.clone(), ended_by });
                     return Ok(Stop::Ended);
@@ -227,7 +233,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 Follow::Stopped(FetchError::Later { not_before, reason }) => {
                     return Ok(Stop::Later(not_before, reason));
                 }
-                Follow::Stopped(FetchError::Unavailable { attempts, reason }) => {
+                Follow::Stopped(FetchError::Unavailable { attempts, reason, .. }) => {
                     notes.unavailable = true;
                     let detail = format!(
                         "{}: no answer after {attempts} attempts ({reason}): check the base URL and the network, or run again later",
@@ -278,13 +284,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn follow(
         &self,
         plan: &ResourcePlan,
-        key: &PartitionKey,
+        (key, first_search): (&PartitionKey, &str),
         mut fetched: Result<Fetched, FetchError>,
         trail: &mut Trail,
         from_first: bool,
     ) -> Result<Follow, S::Error> {
         let (mut without_news, mut empty, mut first) = (0, 0, from_first);
         let mut seen: u64 = 0;
+        let (mut own, mut again) = (0, 0);
         loop {
             let page = match fetched {
                 Ok(page) => page,
@@ -304,6 +311,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 step = Step::End(EndedBy::ShortPageWithoutNext);
             }
             first = false;
+            let told = page.page.total.unwrap_or(seen);
+            if step == Step::End(EndedBy::LastPage) && self.is_capped(plan, first_search, told, &page).await? {
+                step = Step::End(EndedBy::Cap);
+            }
             let is_empty = page.page.entry_slots == 0;
             let total = page.page.total;
             let after = match &step {
@@ -331,8 +342,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 }
             };
             self.committed(plan, key, counts, total);
-            (without_news, empty) = match (is_empty, counts.archived + counts.variants) {
+            own += counts.new_matches;
+            again += counts.duplicates;
+            (without_news, empty) = match (is_empty, counts.archived) {
                 (true, _) => (without_news, empty + 1),
+                // What an earlier walk or another partition has brought may come once more: that is no sign of a loop.
+                (false, 0) if again <= self.store.counts(&plan.resource_type).await?.archived.saturating_sub(own) => {
+                    (0, 0)
+                }
                 (false, 0) => (without_news + 1, 0),
                 (false, _) => (0, 0),
             };
@@ -341,6 +358,41 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 return Ok(Follow::Ended(EndedBy::NoNewIds));
             }
         }
+    }
+
+    /// Whether a search that ended in good order has only met a ceiling of the server. A round count is looked into by
+    /// asking for both ends of the whole: an id there that is not held proves the ceiling; both ends in order and held
+    /// disprove it; a server that cannot be asked is believed unless the count is a known ceiling.
+    async fn is_capped(&self, plan: &ResourcePlan, search: &str, count: u64, last: &Fetched) -> Result<bool, S::Error> {
+        if !suspicion::is_round(count) {
+            return Ok(false);
+        }
+        let mut disproved = true;
+        for order in [Order::Descending, Order::Ascending] {
+            let Ok(page) = self.search(&suspicion::end_of(search, order)).await else {
+                disproved = false;
+                continue;
+            };
+            let ids = suspicion::ids(&page.page, &plan.resource_type);
+            disproved &= suspicion::is_in_order(&ids, order);
+            let mut missing: HashSet<&str> = ids.into_iter().collect();
+            // The last page is not committed yet.
+            for id in suspicion::ids(&last.page, &plan.resource_type) {
+                missing.remove(id);
+            }
+            let mut after: Option<String> = None;
+            while !missing.is_empty() {
+                let held = self.store.ids(&plan.resource_type, after.as_deref(), IDS_AT_A_TIME).await?;
+                for id in &held {
+                    missing.remove(id.as_str());
+                }
+                match held.into_iter().next_back() {
+                    Some(id) => after = Some(id),
+                    None => return Ok(true),
+                }
+            }
+        }
+        Ok(!disproved && suspicion::KNOWN_CEILINGS.contains(&count))
     }
 
     fn committed(&self, plan: &ResourcePlan, key: &PartitionKey, counts: PageCounts, server_total: Option<u64>) {
@@ -356,19 +408,21 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// last word: some servers answer a large `_count` with nothing and a search without a filter with an error.
     async fn first_page(&self, plan: &ResourcePlan, search_text: &str) -> Result<Fetched, FetchError> {
         let first = self.search(search_text).await;
-        let doubtful = match &first {
-            Ok(page) => matches_of(page, &plan.resource_type) == 0 && page.page.link("next").is_none(),
-            Err(FetchError::Refused(refusal)) => refusal.kind == RefusalKind::Search,
-            Err(_) => false,
-        };
-        if !doubtful {
-            return first;
+        let smaller = || SMALLER_PAGES.into_iter().filter(|size| plan.page_size.is_some_and(|asked| *size < asked));
+        let mut rungs: Vec<String> =
+            smaller().map(|size| suspicion::with(search_text, &[("_count", &size.to_string())])).collect();
+        match &first {
+            Ok(page) if matches_of(page, &plan.resource_type) > 0 || page.page.link("next").is_some() => return first,
+            Ok(_) => {}
+            Err(FetchError::Refused(refusal)) if refusal.kind == RefusalKind::Search => {}
+            // It may be the size of the answer that the server cannot manage.
+            Err(FetchError::Unavailable { answered: true, .. }) => {}
+            Err(_) => return first,
         }
-        let small = plan.page_size.filter(|size| *size > SMALL_PAGE).map(|_| SMALL_PAGE);
-        let mut rungs = Vec::new();
-        rungs.extend(small.map(|size| search(plan, Some(size), None)));
-        if plan.params.iter().all(|(name, _)| name != EVER.0) {
-            rungs.push(search(plan, small.or(plan.page_size), Some(EVER)));
+        if !matches!(first, Err(FetchError::Unavailable { .. })) && plan.params.iter().all(|(name, _)| name != EVER.0) {
+            let size = smaller().next().or(plan.page_size).map(|size| size.to_string());
+            let size = size.as_deref().map(|size| ("_count", size));
+            rungs.push(suspicion::with(search_text, &[Some(EVER), size].into_iter().flatten().collect::<Vec<_>>()));
         }
         for rung in rungs {
             match self.search(&rung).await {
@@ -454,6 +508,12 @@ fn why_partial(resource_type: &str, ended_by: Option<EndedBy>, evidence: &Eviden
         (Some(EndedBy::LastPage), Some(total)) => {
             format!("{resource_type}: paging ended with {ids} ids, but the server counts {total}")
         }
+        (Some(EndedBy::Cap), _) => format!(
+            "{resource_type}: the server gives no more than {ids} resources of one search: narrow it by parameters under [resources.{resource_type}]"
+        ),
+        (Some(EndedBy::ShortPageWithoutNext), _) => format!(
+            "{resource_type}: {ids} ids on a full page without a next link, though there are more: ask for larger pages"
+        ),
         (Some(EndedBy::ForeignLink), _) => format!(
             "{resource_type}: the next link leads to another origin: allow it with trusted_origins, or mend it with rewrite_next"
         ),

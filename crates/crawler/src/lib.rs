@@ -28,6 +28,7 @@ pub mod paging;
 pub mod retry;
 pub mod source;
 pub mod store;
+mod suspicion;
 pub mod transport;
 
 use std::sync::Arc;

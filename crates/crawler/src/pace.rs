@@ -142,8 +142,7 @@ mod tests {
             let request = Request { url: Url::parse("http://a.example/").unwrap() };
             let all = (0..requests).map(|_| paced.send(&request));
             futures_util::future::join_all(all).await;
-            let times = noted.lock().unwrap().iter().map(|at| *at - start).collect();
-            times
+            noted.lock().unwrap().iter().map(|at| *at - start).collect()
         })
     }
 
@@ -154,7 +153,7 @@ mod tests {
             let times = times(f64::from(rate), burst, requests);
             for (place, start) in times.iter().enumerate() {
                 let within = times[place..].iter().filter(|at| **at < *start + Duration::from_secs(1)).count();
-                prop_assert!(within as u32 <= rate + burst, "{within} requests in a second at {rate}/s and burst {burst}");
+                prop_assert!(within <= (rate + burst) as usize, "{within} requests in a second at {rate}/s and burst {burst}");
             }
             let ideal = requests as f64 / f64::from(rate);
             let took = times.last().unwrap().as_secs_f64();

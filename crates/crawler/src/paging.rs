@@ -2,6 +2,7 @@
 //! and what was asked before.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
 };
@@ -90,9 +91,7 @@ fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
         same.query_pairs_mut().clear().extend_pairs(kept).extend_pairs(changed);
         same
     } else {
-        // `:443:443` is no port; once is enough.
-        let link = link.replacen(":443:443", ":443", 1).replacen(":80:80", ":80", 1);
-        url.join(&link).ok()?
+        url.join(&port_once(link)).ok()?
     };
     for rule in &source.rewrite_next {
         let rewritten = resolved.as_str().replace(&rule.from, &rule.to);
@@ -105,6 +104,21 @@ fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
         let _ = resolved.set_scheme("https");
     }
     source.may_receive(&resolved).then_some(resolved)
+}
+
+/// A link whose port is written twice, as in `https://host:443:443/path`, with one of them: proxies that add the port
+/// to a host that has it already do that.
+fn port_once(link: &str) -> Cow<'_, str> {
+    let whole = || Cow::Borrowed(link);
+    let Some(from) = link.find("://").map(|at| at + 3) else { return whole() };
+    let to = link[from..].find(['/', '?', '#']).map_or(link.len(), |at| from + at);
+    let Some((rest, second)) = link[from..to].rsplit_once(':') else { return whole() };
+    match rest.rsplit_once(':') {
+        Some((_, first)) if first == second && !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()) => {
+            Cow::Owned(format!("{}{rest}{}", &link[..from], &link[to..]))
+        }
+        _ => whole(),
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +138,7 @@ mod tests {
         let mut source = Source::new(Url::parse("https://a.example/fhir").unwrap());
         source.rewrite_next.push(Rewrite { from: "/internal/".into(), to: "/fhir/".into() });
         let url = Url::parse("https://a.example/fhir/Location?_count=5&name=x").unwrap();
-        for (link, next) in [
+        for (link, wanted) in [
             ("https://a.example/fhir?_getpages=t", "https://a.example/fhir?_getpages=t"),
             ("Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("?page=2", "https://a.example/fhir/Location?page=2"),
@@ -134,11 +148,12 @@ mod tests {
             ("http://a.example/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("http://a.example:80/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("https://a.example:443:443/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("https://a.example:443:443?page=2", "https://a.example/?page=2"),
             ("https://a.example/internal/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("Location?code=a|b c", "https://a.example/fhir/Location?code=a|b%20c"),
         ] {
             let step = next(&source, &page(Some(link)), &url, &Trail::default(), 10);
-            assert_eq!(step, Step::Next(Url::parse(next).unwrap()), "{link}");
+            assert_eq!(step, Step::Next(Url::parse(wanted).unwrap()), "{link}");
         }
         for (link, ended_by) in [
             (None, EndedBy::LastPage),

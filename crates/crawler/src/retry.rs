@@ -14,7 +14,7 @@ use crate::{
     event::{Event, EventSink},
     judgement::{self, Refusal, Verdict},
     source::{Limits, shown},
-    transport::{Request, Transport},
+    transport::{Request, Transport, TransportError},
 };
 
 /// A page with its body.
@@ -41,6 +41,9 @@ pub enum FetchError {
         attempts: u32,
         /// Why the last one failed.
         reason: String,
+        /// Whether the server answered at all in the last one, be it with an error or too slowly: then it may manage
+        /// a smaller question.
+        answered: bool,
     },
     /// The server asks to come back later than the crawl may wait.
     Later {
@@ -98,7 +101,7 @@ impl<T: Transport> Retrying<T> {
                 return Err(FetchError::Cancelled);
             }
             attempts += 1;
-            let (verdict, fetched) = self.attempt(&request, attempts).await;
+            let (verdict, fetched, answered) = self.attempt(&request, attempts).await;
             let (after, reason) = match (verdict, fetched) {
                 (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
                 (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),
@@ -110,7 +113,7 @@ impl<T: Transport> Retrying<T> {
                 return Err(FetchError::Later { not_before: (self.now)() + wait, reason });
             }
             if attempts > self.limits.max_retries {
-                return Err(FetchError::Unavailable { attempts, reason });
+                return Err(FetchError::Unavailable { attempts, reason, answered });
             }
             let delay = after.or_else(|| delays.next()).unwrap_or_default();
             self.events.event(&Event::Waiting { url: shown(url), delay, reason, retry: attempts });
@@ -123,7 +126,7 @@ impl<T: Transport> Retrying<T> {
         }
     }
 
-    async fn attempt(&self, request: &Request, attempts: u32) -> (Verdict, Option<Fetched>) {
+    async fn attempt(&self, request: &Request, attempts: u32) -> (Verdict, Option<Fetched>, bool) {
         #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
         let started = Instant::now();
         let answer = self.inner.send(request).await;
@@ -136,7 +139,7 @@ impl<T: Transport> Retrying<T> {
                 let page = scan(&reply.body);
                 let verdict = judgement::judge(reply.status, &reply.headers, &page, (self.now)());
                 let fetched = page.ok().map(|page| Fetched { page, body: reply.body, url: reply.url, attempts });
-                (verdict, fetched)
+                (verdict, fetched, true)
             }
             Err(error) => {
                 let (url, text) = (shown(&request.url), chain(&error));
@@ -145,7 +148,7 @@ impl<T: Transport> Retrying<T> {
                     Verdict::Retry { after, .. } => Verdict::Retry { after, reason: text },
                     other => other,
                 };
-                (verdict, None)
+                (verdict, None, !matches!(error, TransportError::Connect(_)))
             }
         }
     }

@@ -1,0 +1,103 @@
+//! When a count is too round to be believed, and what to ask then. Pure; the asking is the engine's.
+//!
+//! Servers that give at most so many matches of a search end their paging in good order at that ceiling, and some tell
+//! it as the total (habit 9 of the crawling notes): nothing in the pages themselves shows that there is more.
+
+use fhirvest_fhir::bundle::{Mode, Page};
+use url::form_urlencoded;
+
+/// Ceilings that servers are known to have. A count that equals one is `at least` unless the contrary is shown.
+pub(crate) const KNOWN_CEILINGS: [u64; 9] = [100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
+
+/// The smallest ceiling that makes sense for a server.
+const LEAST_CEILING: u64 = 100;
+
+/// Whether somebody may have chosen this number rather than counted to it.
+pub(crate) fn is_round(count: u64) -> bool {
+    count >= LEAST_CEILING && count.is_multiple_of(100) && (count < 10_000 || count.is_multiple_of(1_000))
+}
+
+/// The two ends of a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// From the smallest id.
+    Ascending,
+    /// From the largest id.
+    Descending,
+}
+
+/// Entries to look at of each end: many enough that they are not all held by chance, few enough for any server.
+const LOOKED_AT: &str = "20";
+
+/// The search for one end of what `search` finds.
+pub(crate) fn end_of(search: &str, order: Order) -> String {
+    let sort = match order {
+        Order::Ascending => "_id",
+        Order::Descending => "-_id",
+    };
+    with(search, &[("_sort", sort), ("_count", LOOKED_AT)])
+}
+
+/// A search with these parameters in place of those of the same name.
+pub(crate) fn with(search: &str, changed: &[(&str, &str)]) -> String {
+    let (path, query) = search.split_once('?').unwrap_or((search, ""));
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| changed.iter().all(|(new, _)| new != name));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).extend_pairs(changed).finish();
+    format!("{path}?{query}")
+}
+
+/// The ids of the matches of a type on a page.
+pub(crate) fn ids<'a>(page: &'a Page, resource_type: &str) -> Vec<&'a str> {
+    let of_type = page.entries.iter().filter(|entry| {
+        &*entry.resource_type == resource_type && entry.mode != Some(Mode::Include) && entry.fault.is_none()
+    });
+    of_type.filter_map(|entry| entry.id.as_deref()).collect()
+}
+
+/// Whether ids stand in this order, as text or as numbers: a server that ignores `_sort` is found out.
+pub(crate) fn is_in_order(ids: &[&str], order: Order) -> bool {
+    let in_order = |less: &dyn Fn(&str, &str) -> bool| {
+        ids.windows(2).all(|pair| match order {
+            Order::Ascending => less(pair[0], pair[1]),
+            Order::Descending => less(pair[1], pair[0]),
+        })
+    };
+    ids.len() > 1 && (in_order(&|a, b| a < b) || in_order(&|a, b| (a.len(), a) < (b.len(), b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_counts_are_suspected() {
+        for (count, suspected) in
+            [(0, false), (10, false), (100, true), (120, false), (10_000, true), (10_100, false), (500_000, true)]
+        {
+            assert_eq!(is_round(count), suspected, "{count}");
+        }
+        assert!(KNOWN_CEILINGS.iter().all(|ceiling| is_round(*ceiling)));
+    }
+
+    #[test]
+    fn an_end_keeps_the_filter_of_its_search() {
+        assert_eq!(end_of("Location", Order::Ascending), "Location?_sort=_id&_count=20");
+        let search = "Location?address-state=PA&_sort=_lastUpdated&_count=500";
+        assert_eq!(end_of(search, Order::Descending), "Location?address-state=PA&_sort=-_id&_count=20");
+    }
+
+    #[test]
+    fn order_is_that_of_text_or_of_numbers() {
+        for (ids, order, is) in [
+            (vec!["a", "b", "c"], Order::Ascending, true),
+            (vec!["c", "b", "a"], Order::Descending, true),
+            (vec!["9", "10", "11"], Order::Ascending, true),
+            (vec!["10", "11", "9"], Order::Ascending, true),
+            (vec!["b", "a", "c"], Order::Ascending, false),
+            (vec!["a", "b"], Order::Descending, false),
+            (vec!["a"], Order::Ascending, false),
+        ] {
+            assert_eq!(is_in_order(&ids, order), is, "{ids:?}");
+        }
+    }
+}

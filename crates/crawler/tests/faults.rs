@@ -1,0 +1,148 @@
+//! The crawler against every habit that the sandbox can play: what comes is everything, or the crawl says that it isn't.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "a real server tells real times")]
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use fhirvest_crawler::{
+    client,
+    ending::Status,
+    engine::{Crawl, CrawlOutcome, ResourcePlan},
+    event::Silent,
+    memory::MemoryStore,
+    source::{Credentials, Limits, Pace, Source},
+    store::Store,
+};
+use fhirvest_fhir::resource::head;
+use fhirvest_sandbox::{ApiKey, Exchange, Fault, Options, Traffic, World, serve};
+use secrecy::SecretString;
+use tokio::{net::TcpListener, sync::watch};
+use url::Url;
+
+const MOUNT: &str = "/highmark/provider-directory";
+const TYPES: [&str; 2] = ["Practitioner", "Organization"];
+
+/// Real time passes here (sockets): short limits, so that a hanging server costs moments.
+fn limits() -> Limits {
+    Limits {
+        request_timeout: Duration::from_millis(2_000),
+        max_page_bytes: 8 << 20,
+        max_retries: 2,
+        max_wait: Duration::from_secs(5),
+        max_pages: 400,
+        ..Limits::default()
+    }
+}
+
+async fn crawl(
+    world: &Arc<World>,
+    faults: &[Fault],
+    page_size: u32,
+) -> (CrawlOutcome, Arc<MemoryStore>, Vec<Exchange>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = Url::parse(&format!("http://{}{MOUNT}", listener.local_addr().unwrap())).unwrap();
+    let traffic = Arc::new(Traffic::new());
+    let options = Options {
+        faults: faults.to_vec(),
+        traffic: Some(Arc::clone(&traffic)),
+        api_key: Some(ApiKey { header: "x-api-key".into(), value: "hush".into() }),
+        ..Options::default()
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, Arc::clone(world), options, async {
+        let _ = stopped.await;
+    }));
+    let mut source = Source::new(base);
+    source.credentials = Credentials::Header { name: "x-api-key".into(), value: SecretString::from("hush") };
+    let store = Arc::new(MemoryStore::default());
+    let (_keep, cancel) = watch::channel(false);
+    let pace = Pace { requests_per_second: 0.0, burst: 1, concurrency: 2 };
+    let fetcher = client(&source, pace, &limits(), Arc::default(), Utc::now, Arc::new(Silent), cancel).unwrap();
+    let plans: Vec<_> = TYPES
+        .iter()
+        .map(|name| ResourcePlan {
+            resource_type: (*name).into(),
+            page_size: Some(page_size),
+            params: Vec::new(),
+            min_coverage: 0.98,
+        })
+        .collect();
+    let crawl = Crawl::new(fetcher, Arc::clone(&store), source, limits(), 2, Arc::new(Silent));
+    let outcome = tokio::time::timeout(Duration::from_secs(60), crawl.run(&plans)).await.expect("a hang").unwrap();
+    let exchanges = traffic.exchanges();
+    let _ = stop.send(());
+    server.abort();
+    (outcome, store, exchanges)
+}
+
+fn expected(world: &World, resource_type: &str) -> BTreeSet<String> {
+    world.resources(MOUNT, resource_type).filter_map(|text| head(text).unwrap().id.map(|id| id.to_string())).collect()
+}
+
+/// Faults under which rows cannot be had or used, though the server ends its paging in good order: what is missing is
+/// in the quarantine or was never shown.
+fn loses_rows_openly(fault: Fault) -> bool {
+    matches!(fault, Fault::MissingId | Fault::InvalidUtf8 | Fault::Shrinks | Fault::Grows)
+}
+
+async fn never_wrongly_complete(faults: Vec<Fault>, page_size: u32) -> Vec<String> {
+    let world = Arc::new(World::synthetic(7, 120));
+    let names: Vec<_> = faults.iter().map(|fault| fault.name()).collect();
+    let (outcome, store, exchanges) = crawl(&world, &faults, page_size).await;
+    let mut wrong = Vec::new();
+    for one in &outcome.resources {
+        let want = expected(&world, &one.resource_type);
+        let held: BTreeSet<String> =
+            store.ids(&one.resource_type, None, usize::MAX).await.unwrap().into_iter().collect();
+        let counts = &one.counts;
+        if counts.received != counts.archived + counts.duplicates + counts.variants + counts.quarantined {
+            wrong.push(format!("{names:?} {}: counts do not add up: {counts:?}", one.resource_type));
+        }
+        let sound = matches!(one.status, Status::Complete | Status::Empty);
+        let tolerated = faults.iter().any(|fault| loses_rows_openly(*fault));
+        if sound && held != want && !tolerated {
+            wrong.push(format!(
+                "{names:?} {}: {} with {} of {} ids (ended by {:?})",
+                one.resource_type,
+                one.status,
+                held.len(),
+                want.len(),
+                one.ended_by
+            ));
+        }
+    }
+    let own = exchanges.first().map(|first| first.host.clone());
+    for stray in exchanges.iter().filter(|one| one.api_key && Some(&one.host) != own.as_ref()) {
+        wrong.push(format!("{names:?}: the key went to {}", stray.host));
+    }
+    wrong
+}
+
+/// Several at a time: each has its own server, and most of the time they wait.
+async fn all(cases: Vec<Vec<Fault>>, page_size: u32) {
+    use futures_util::{StreamExt, stream};
+    let wrong: Vec<Vec<String>> = stream::iter(cases)
+        .map(|faults| never_wrongly_complete(faults, page_size))
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_habit_leads_to_a_wrong_complete_a_hang_or_a_stray_key() {
+    let one_by_one = Fault::all().iter().map(|fault| vec![*fault]).collect();
+    all(one_by_one, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_server_is_crawled_whole() {
+    let world = Arc::new(World::synthetic(7, 120));
+    let (outcome, store, _) = crawl(&world, &[], 30).await;
+    for one in &outcome.resources {
+        let held = store.ids(&one.resource_type, None, usize::MAX).await.unwrap();
+        assert_eq!((one.status, held.into_iter().collect()), (Status::Complete, expected(&world, &one.resource_type)));
+    }
+}
