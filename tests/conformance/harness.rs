@@ -11,12 +11,12 @@ use std::{
 use serde_json::Value;
 
 /// The workspace's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// A folder of the reference data.
-pub fn data(folder: &str) -> PathBuf {
+pub(crate) fn data(folder: &str) -> PathBuf {
     let shared = std::env::var_os("FHIRVEST_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
     let path = shared.join("data").join(folder);
     assert!(path.is_dir(), "{} is missing: set FHIRVEST_SHARED", path.display());
@@ -24,14 +24,14 @@ pub fn data(folder: &str) -> PathBuf {
 }
 
 /// The binary, with the shipped configuration.
-pub fn fhirvest() -> Command {
+pub(crate) fn fhirvest() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fhirvest"));
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
 
 /// Runs a command that must end well and gives what it wrote to stdout.
-pub fn stdout_of(command: &mut Command) -> String {
+pub(crate) fn stdout_of(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let stdout = String::from_utf8(stdout).unwrap();
     assert!(status.success(), "{command:?}\n{status}\n{stdout}\n{}", String::from_utf8_lossy(&stderr));
@@ -46,7 +46,7 @@ fn python(variable: &str, venv: &str) -> PathBuf {
 }
 
 /// The rows of a query in DuckDB, one object a row, after `views` was executed.
-pub fn query(views: Option<&Path>, sql: &str) -> Vec<Value> {
+pub(crate) fn query(views: Option<&Path>, sql: &str) -> Vec<Value> {
     let mut command = Command::new(python("FHIRVEST_PYTHON", "venv"));
     command.arg(root().join("tests/support/query.py"));
     if let Some(views) = views {
@@ -56,14 +56,14 @@ pub fn query(views: Option<&Path>, sql: &str) -> Vec<Value> {
 }
 
 /// One column of a query, as text.
-pub fn column(views: Option<&Path>, sql: &str) -> Vec<String> {
+pub(crate) fn column(views: Option<&Path>, sql: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let first = |row: &Value| row.as_object().unwrap().values().next().map(text).unwrap();
     query(views, sql).iter().map(first).collect()
 }
 
 /// The ids of `<folder>/<resource_type>.ndjson`, sorted.
-pub fn ids(folder: &Path, resource_type: &str) -> Vec<String> {
+pub(crate) fn ids(folder: &Path, resource_type: &str) -> Vec<String> {
     let path = folder.join(format!("{resource_type}.ndjson"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
@@ -73,7 +73,7 @@ pub fn ids(folder: &Path, resource_type: &str) -> Vec<String> {
 }
 
 /// A server that lives as long as this value.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     /// The first line that it printed.
     pub greeting: String,
@@ -81,7 +81,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it and waits until it says where it is.
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut greeting = String::new();
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// The sandbox over a folder of NDJSON, and the base URL of its one API.
-    pub fn sandbox(folder: &Path) -> (Self, String) {
+    pub(crate) fn sandbox(folder: &Path) -> (Self, String) {
         let mut command = fhirvest();
         let server = Self::start(command.args(["sandbox", "--listen", "127.0.0.1:0", "--data"]).arg(folder));
         let (_, url) = server.greeting.trim().split_once('\t').expect("NAME<TAB>URL");
@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// sekmet-fhir loaded with a folder of NDJSON: base URL, bearer token, and how many of each type it took.
-    pub fn sekmet(folder: &Path) -> (Self, String, String, BTreeMap<String, usize>) {
+    pub(crate) fn sekmet(folder: &Path) -> (Self, String, String, BTreeMap<String, usize>) {
         let mut command = Command::new(python("FHIRVEST_CONFORMANCE_PYTHON", "venv-conformance"));
         let server = Self::start(command.arg(root().join("tests/support/sekmet.py")).arg(folder));
         let greeting: Value = serde_json::from_str(&server.greeting).unwrap();

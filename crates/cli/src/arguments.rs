@@ -57,7 +57,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example: fhirvest harvest https://fhir.example.org/r4 -r Practitioner,Location -o lake")]
     Harvest(Harvest),
     /// Flatten FHIR files into tables, without a lake
-    #[command(after_help = "Example: fhirvest flatten --view config/views/plan-net/location.json --input Location.ndjson.zst --output location.parquet")]
+    #[command(
+        after_help = "Example: fhirvest flatten --view config/views/plan-net/location.json --input Location.ndjson.zst --output location.parquet"
+    )]
     Flatten(Flatten),
     /// List, check and describe views
     #[command(subcommand)]

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use fhirvest_jobs::{config::ConfigError, run::{Exit, RunError}};
+use fhirvest_jobs::{
+    config::ConfigError,
+    run::{Exit, RunError},
+};
 
 /// An error on its way to the user.
 #[derive(Debug)]

@@ -19,8 +19,7 @@ pub(crate) fn data(text: &str) -> Result<(), Failure> {
 
 /// Writes a value as one line of JSON to standard output.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value)
-        .map_err(|error| Failure::new(fhirvest_jobs::run::Exit::Bug, &error))?;
+    let text = serde_json::to_string(value).map_err(|error| Failure::new(fhirvest_jobs::run::Exit::Bug, &error))?;
     data(&text)
 }
 
@@ -44,9 +43,11 @@ pub(crate) fn word_of(choice: impl clap::ValueEnum) -> String {
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head);
-    let numeric = |cell: &str| cell.is_empty() || cell.bytes().all(|byte| byte.is_ascii_digit() || b".,%".contains(&byte));
-    let right: Vec<usize> =
-        (0..head.len()).filter(|place| rows.iter().all(|row| row.get(*place).is_none_or(|cell| numeric(cell)))).collect();
+    let numeric =
+        |cell: &str| cell.is_empty() || cell.bytes().all(|byte| byte.is_ascii_digit() || b".,%".contains(&byte));
+    let right: Vec<usize> = (0..head.len())
+        .filter(|place| rows.iter().all(|row| row.get(*place).is_none_or(|cell| numeric(cell))))
+        .collect();
     for row in rows {
         table.add_row(row);
     }
@@ -112,7 +113,12 @@ pub(crate) fn render(report: &RunReport) -> String {
             failure.resource_type, failure.line, failure.message
         ));
     }
-    text.push_str(&format!("{:.1} s, exit code {}\nnext: {}", report.seconds, report.exit_code.code(), report.next_step));
+    text.push_str(&format!(
+        "{:.1} s, exit code {}\nnext: {}",
+        report.seconds,
+        report.exit_code.code(),
+        report.next_step
+    ));
     text
 }
 
@@ -125,7 +131,8 @@ pub(crate) fn summary(reports: &[RunReport]) {
         .iter()
         .map(|report| {
             let resources: u64 = report.resources.iter().map(|one| one.counts.archived).sum();
-            let rows: u64 = report.tables.iter().filter(|one| one.state == TableState::Published).map(|one| one.rows).sum();
+            let rows: u64 =
+                report.tables.iter().filter(|one| one.state == TableState::Published).map(|one| one.rows).sum();
             vec![
                 report.job.clone(),
                 resources.to_string(),

@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for HeadSeed {
                     typed = true;
                 }
                 Key::Id if head.id.is_none() => {
-                    head.id = map.next_value::<Lenient<'de>>()?.0.filter(|id| !id.is_empty())
+                    head.id = map.next_value::<Lenient<'de>>()?.0.filter(|id| !id.is_empty());
                 }
                 Key::Meta if head.last_updated.is_none() => head.last_updated = map.next_value::<Meta<'de>>()?.0,
                 _ => {

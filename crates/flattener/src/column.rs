@@ -250,15 +250,17 @@ impl Values {
 /// A value as text. A JSON number where a string belongs keeps its digits: real servers send NPIs as numbers, and
 /// nothing of them is lost (docs/decisions/004-numbers-in-text-columns.md).
 fn text(evaluator: &Evaluator<'_>, item: Item<'_>, json: bool, append: impl FnOnce(&str)) -> Option<()> {
+    let flag = |value| if value { "true" } else { "false" };
     match item {
-        Item::Number(number) => Some(append(&number.to_string())),
-        Item::Boolean(value) => Some(append(if value { "true" } else { "false" })),
+        Item::Number(number) => append(&number.to_string()),
+        Item::Boolean(value) => append(flag(value)),
         Item::Node(number) => match evaluator.arena.node(number).value {
-            Value::Text(piece) | Value::Number(piece) => Some(append(evaluator.arena.text(evaluator.resource, piece))),
-            Value::Boolean(value) => Some(append(if value { "true" } else { "false" })),
-            Value::Json(piece) if json => Some(append(evaluator.arena.text(evaluator.resource, piece))),
-            Value::Json(_) | Value::Object => None,
+            Value::Text(piece) | Value::Number(piece) => append(evaluator.arena.text(evaluator.resource, piece)),
+            Value::Boolean(value) => append(flag(value)),
+            Value::Json(piece) if json => append(evaluator.arena.text(evaluator.resource, piece)),
+            Value::Json(_) | Value::Object => return None,
         },
-        _ => evaluator.with_text(item, append),
+        _ => return evaluator.with_text(item, append),
     }
+    Some(())
 }

@@ -120,7 +120,7 @@ impl Evaluator<'_> {
             }),
             Operation::ReferenceKey { of, reference, of_type } => self.each(of, focus, &mut |item| {
                 self.children(item, *reference, &mut |text| {
-                    self.reference_key(text, of_type.as_deref()).map_or(Ok(true), |key| visit(key))
+                    self.reference_key(text, of_type.as_deref()).map_or(Ok(true), &mut *visit)
                 })
             }),
             Operation::Binary(operator, left, right) => {

@@ -121,10 +121,9 @@ impl Reader {
     }
 
     fn view(&mut self, map: &Map<String, Value>, origin: &str) -> Option<View> {
-        if let Some(kind) = map.get("resourceType").and_then(Value::as_str) {
-            if kind.rsplit('/').next() != Some("ViewDefinition") {
-                self.error("not-a-view", "/resourceType", format!("this is a {kind}, not a ViewDefinition"), None);
-            }
+        let kind = map.get("resourceType").and_then(Value::as_str);
+        if let Some(kind) = kind.filter(|kind| kind.rsplit('/').next() != Some("ViewDefinition")) {
+            self.error("not-a-view", "/resourceType", format!("this is a {kind}, not a ViewDefinition"), None);
         }
         let resource = self.text(map, "resource", "");
         if resource.is_none() && !map.contains_key("resource") {

@@ -126,7 +126,8 @@ pub fn flatten<E: std::error::Error + Send + 'static>(
         drop(permit);
         for worker in workers {
             let counts = worker.join().map_err(|_| FlattenError::Worker)?;
-            let before = std::mem::take(&mut flattened.counts).into_iter().chain(std::iter::repeat_with(TableCounts::default));
+            let before =
+                std::mem::take(&mut flattened.counts).into_iter().chain(std::iter::repeat_with(TableCounts::default));
             flattened.counts = before.zip(counts).map(|(before, more)| sum([before, more])).collect();
         }
         let read = reader.join().map_err(|_| FlattenError::Worker)?;
@@ -153,7 +154,11 @@ fn read_all<E>(
     Ok(())
 }
 
-fn work_all(mut flattener: Flattener, queue: &Mutex<Receiver<(u64, Block)>>, done: &SyncSender<Done>) -> Vec<TableCounts> {
+fn work_all(
+    mut flattener: Flattener,
+    queue: &Mutex<Receiver<(u64, Block)>>,
+    done: &SyncSender<Done>,
+) -> Vec<TableCounts> {
     loop {
         let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let Ok((number, block)) = next else { break };
@@ -230,7 +235,6 @@ fn write_all<E: std::error::Error + 'static>(
     }
     Ok(())
 }
-
 
 /// The counts of several workers, or of several resource types that fill one table, added up.
 #[must_use]

@@ -125,12 +125,14 @@ impl ViewSet {
                     continue;
                 };
                 let other = known.feeds.first().map(|feed| (&plans[feed.plan], feed.table));
-                if let Some((other_plan, other)) = other {
-                    if let Err(difference) = same_shape(&other_plan.tables()[other], table) {
-                        let origin = |resource: &str| origins.get(&(resource, table.name.as_str())).map_or_else(String::new, |o| (*o).to_owned());
-                        let (first, second) = (origin(other_plan.resource_type()), origin(plan.resource_type()));
-                        return Err(ViewsError::Shape { table: table.name.clone(), first, second, difference });
-                    }
+                if let Some((other_plan, other)) = other
+                    && let Err(difference) = same_shape(&other_plan.tables()[other], table)
+                {
+                    let origin = |resource: &str| {
+                        origins.get(&(resource, table.name.as_str())).map_or_else(String::new, |o| (*o).to_owned())
+                    };
+                    let (first, second) = (origin(other_plan.resource_type()), origin(plan.resource_type()));
+                    return Err(ViewsError::Shape { table: table.name.clone(), first, second, difference });
                 }
                 known.view_hash = format!("{}+{}", known.view_hash, table.view_hash);
                 known.feeds.push(feed);

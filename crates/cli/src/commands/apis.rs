@@ -22,7 +22,8 @@ pub(crate) fn apis(global: &Global, json: &Json) -> Result<Exit, Failure> {
             lines.push(format!("  {file}/{name}: {}", api.title));
             lines.push(format!("    holds         {}", api.describes));
             lines.push(format!("    sign-in       {}", api.auth));
-            let resources = if api.resources.is_empty() { "not published".to_owned() } else { api.resources.join(", ") };
+            let resources =
+                if api.resources.is_empty() { "not published".to_owned() } else { api.resources.join(", ") };
             lines.push(format!("    resources     {resources}"));
             let environments: Vec<String> = api
                 .environments

@@ -105,7 +105,8 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
         let rows = reports
             .into_iter()
             .map(|one| {
-                let numbers = [one.rows, one.flattened, one.filtered, one.failed, one.misfits].map(|number| number.to_string());
+                let numbers =
+                    [one.rows, one.flattened, one.filtered, one.failed, one.misfits].map(|number| number.to_string());
                 std::iter::once(one.table).chain(numbers).chain([one.output]).collect()
             })
             .collect();
@@ -147,7 +148,9 @@ impl Reader {
             }
         }
         let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {decimal_bytes} read, {decimal_bytes_per_sec}, {elapsed}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {decimal_bytes} read, {decimal_bytes_per_sec}, {elapsed}")
+        {
             bar.set_style(style);
         }
         Ok(Self { inputs: inputs.to_vec(), place: 0, open: None, line: 0, read: 0, bar })
@@ -223,7 +226,8 @@ impl Sink {
             }
             (output.clone(), None, Box::new(io::stdout()))
         } else {
-            let path = if several { output.join(format!("{table}.{}", output::word_of(format))) } else { output.clone() };
+            let path =
+                if several { output.join(format!("{table}.{}", output::word_of(format))) } else { output.clone() };
             let folder = path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
             let cannot = |error: io::Error| Failure::io(format!("{path} cannot be written"), &error);
             std::fs::create_dir_all(folder).map_err(cannot)?;

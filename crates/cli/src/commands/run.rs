@@ -30,7 +30,12 @@ pub(crate) async fn run(global: &Global, arguments: &Run) -> Result<Exit, Failur
     if jobs.is_empty() {
         return Err(Failure::usage(format!("there are no jobs in {}", global.jobs)));
     }
-    let plan = Plan { fresh: arguments.fresh, only: &arguments.only, max_pages: arguments.max_pages, json: arguments.json.json };
+    let plan = Plan {
+        fresh: arguments.fresh,
+        only: &arguments.only,
+        max_pages: arguments.max_pages,
+        json: arguments.json.json,
+    };
     execute(&jobs, &plan).await
 }
 
@@ -53,8 +58,7 @@ async fn execute(jobs: &[Job], plan: &Plan<'_>) -> Result<Exit, Failure> {
         ViewSet::compile(&job.views).map_err(run::RunError::from)?;
     }
     let sandbox = Embedded::for_jobs(jobs).await?;
-    let bindings =
-        jobs.iter().map(|job| Binding::new(job, sandbox.of(job))).collect::<Result<Vec<_>, _>>()?;
+    let bindings = jobs.iter().map(|job| Binding::new(job, sandbox.of(job))).collect::<Result<Vec<_>, _>>()?;
     let (cancel, cancelled) = watch::channel(false);
     telemetry::cancel_on_signal(cancel);
     let options = RunOptions {
@@ -104,9 +108,7 @@ fn ad_hoc(global: &Global, arguments: &Harvest) -> Result<Job, Failure> {
     let mut settings = loader.settings(HARVEST)?;
     let name = arguments.source.clone().unwrap_or_else(|| slug(&arguments.base_url));
     let auth = match (&arguments.api_key_env, &arguments.bearer_env) {
-        (Some(key), _) => {
-            Auth::ApiKey { header: arguments.api_key_header.clone(), key: SecretRef::Env(key.clone()) }
-        }
+        (Some(key), _) => Auth::ApiKey { header: arguments.api_key_header.clone(), key: SecretRef::Env(key.clone()) },
         (None, Some(token)) => Auth::Bearer { token: SecretRef::Env(token.clone()) },
         (None, None) => Auth::None,
     };

@@ -61,7 +61,9 @@ fn list(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     }
     let rows = listed
         .into_iter()
-        .map(|one| vec![one.view, one.table, one.resource, one.columns.to_string(), one.description.unwrap_or_default()])
+        .map(|one| {
+            vec![one.view, one.table, one.resource, one.columns.to_string(), one.description.unwrap_or_default()]
+        })
         .collect();
     output::data(&output::table(&["view", "table", "resource", "columns", "one row per"], rows))?;
     Ok(Exit::Done)
@@ -113,7 +115,7 @@ fn shipped(global: &Global) -> Result<Vec<ConfigText>, Failure> {
 }
 
 pub(super) fn read(path: &Utf8Path) -> Result<ConfigText, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{path} cannot be read: {error}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{path} cannot be read: {error}")))?;
     Ok(ConfigText { origin: path.to_string(), path: path.to_string(), text })
 }

@@ -103,23 +103,27 @@ impl<'a> Checker<'a> {
             tags.push(format!("{key} = \"{tag}\""));
         }
         let span = table.iter().next().map_or(0..0, |(key, _)| key.span());
-        self.report(span, format!("`{path}` is none of the kinds there are"), Some(format!("use {}", tags.join(" or "))));
+        self.report(
+            span,
+            format!("`{path}` is none of the kinds there are"),
+            Some(format!("use {}", tags.join(" or "))),
+        );
     }
 
     fn value(&mut self, value: &Spanned<DeValue<'_>>, schema: &'a Value, path: &str) {
         let schema = self.resolve(schema);
-        if let DeValue::Table(table) = value.get_ref() {
-            if allows(schema, "object") || schema.get("oneOf").is_some() || schema.get("anyOf").is_some() {
-                return self.table(table, schema, path);
-            }
+        if let DeValue::Table(table) = value.get_ref()
+            && (allows(schema, "object") || schema.get("oneOf").is_some() || schema.get("anyOf").is_some())
+        {
+            return self.table(table, schema, path);
         }
         if let Some(names) = names_of(schema) {
             return self.name(value, &names, path);
         }
-        if let Some(branches) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
-            if let Some(branch) = branches.iter().find(|branch| branch.get("type") != Some(&Value::from("null"))) {
-                return self.value(value, branch, path);
-            }
+        if let Some(branches) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array)
+            && let Some(branch) = branches.iter().find(|branch| branch.get("type") != Some(&Value::from("null")))
+        {
+            return self.value(value, branch, path);
         }
         let found = value.get_ref().type_str();
         let fits = match value.get_ref() {
@@ -153,7 +157,8 @@ impl<'a> Checker<'a> {
             }
             None => {
                 let found = value.get_ref().type_str();
-                let message = format!("`{path}` is {} {found}, but has to be one of {}", article(found), names.join(", "));
+                let message =
+                    format!("`{path}` is {} {found}, but has to be one of {}", article(found), names.join(", "));
                 self.report(value.span(), message, None);
             }
         }
@@ -211,9 +216,13 @@ fn wanted(schema: &Value) -> String {
     };
     let mut wanted = match schema.get("type") {
         Some(Value::String(only)) => name(only),
-        Some(Value::Array(several)) => {
-            several.iter().filter_map(Value::as_str).filter(|one| *one != "null").map(name).collect::<Vec<_>>().join(" or ")
-        }
+        Some(Value::Array(several)) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|one| *one != "null")
+            .map(name)
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => "a table".to_owned(),
     };
     if let Some(example) = schema.get("examples").and_then(|list| list.get(0)) {
@@ -260,7 +269,10 @@ mod tests {
         let job = include_str!("../../../../jobs/provider-directory.toml");
         assert_eq!(mistakes(job), Vec::<String>::new());
         assert_eq!(mistakes(include_str!("../../../../config/default.toml")), Vec::<String>::new());
-        assert_eq!(mistakes("[source]\nname='a'\nbase_url='x'\nauth = { kind = 'api-key', header='h', key = { env = 'K' } }"), Vec::<String>::new());
+        assert_eq!(
+            mistakes("[source]\nname='a'\nbase_url='x'\nauth = { kind = 'api-key', header='h', key = { env = 'K' } }"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

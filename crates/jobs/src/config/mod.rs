@@ -327,7 +327,8 @@ impl Loader {
     }
 
     fn merge(&self, job: &str, layers: &[Layer]) -> Result<Settings, ConfigError> {
-        let merged = |error: config::ConfigError| ConfigError::Merged { job: job.to_owned(), message: error.to_string() };
+        let merged =
+            |error: config::ConfigError| ConfigError::Merged { job: job.to_owned(), message: error.to_string() };
         let mut builder = config::Config::builder();
         for layer in layers {
             builder = builder.add_source(config::File::from_str(&layer.text, config::FileFormat::Toml));
@@ -352,7 +353,9 @@ impl Loader {
         let wrong = |message: String| ConfigError::Job { job: job.to_owned(), message };
         match (&settings.api, &settings.source) {
             (Some(_), Some(_)) => Err(wrong("has both `api` and `[source]`: keep one".into())),
-            (None, None) => Err(wrong("has neither `api` nor `[source]`: name an API of `fhirvest apis`, or describe a source".into())),
+            (None, None) => Err(wrong(
+                "has neither `api` nor `[source]`: name an API of `fhirvest apis`, or describe a source".into(),
+            )),
             (None, Some(source)) => Ok(Source {
                 name: source.name.clone(),
                 base_url: source.base_url.clone(),
@@ -416,7 +419,9 @@ impl Loader {
         let mut chosen: Vec<ConfigText> = Vec::new();
         for pattern in patterns {
             let before = chosen.len();
-            let fits = all.iter().filter(|file| matches(pattern.trim_end_matches(".json"), file.path.trim_end_matches(".json")));
+            let fits = all
+                .iter()
+                .filter(|file| matches(pattern.trim_end_matches(".json"), file.path.trim_end_matches(".json")));
             let mut any = false;
             for file in fits {
                 any = true;

@@ -17,9 +17,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|e| format!("{text:?} is not a length of time ({e}): write a number and a unit, as in \"60s\", \"15m\", \"7d\""))
+        humantime::parse_duration(text).map(Self).map_err(|e| {
+            format!("{text:?} is not a length of time ({e}): write a number and a unit, as in \"60s\", \"15m\", \"7d\"")
+        })
     }
 }
 
@@ -33,9 +33,9 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<bytesize::ByteSize>()
-            .map(|size| Self(size.as_u64()))
-            .map_err(|e| format!("{text:?} is not a size ({e}): write a number and a unit, as in \"64MiB\" or \"10MB\""))
+        text.parse::<bytesize::ByteSize>().map(|size| Self(size.as_u64())).map_err(|e| {
+            format!("{text:?} is not a size ({e}): write a number and a unit, as in \"64MiB\" or \"10MB\"")
+        })
     }
 }
 

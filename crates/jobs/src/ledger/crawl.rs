@@ -92,6 +92,9 @@ pub struct FileCounts {
 /// A line of an archive file that a newer variant of the same resource replaces.
 pub type Superseded = (String, u64);
 
+/// A page and who waits for its commit.
+type WaitingPage = (Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>);
+
 enum Request {
     Partitions(String, oneshot::Sender<Result<Vec<Partition>, LedgerError>>),
     Add(Option<PartitionKey>, Vec<Partition>, oneshot::Sender<Result<(), LedgerError>>),
@@ -285,7 +288,7 @@ impl Worker {
         self.answer_pages(&mut pages)
     }
 
-    fn answer_pages(&mut self, pages: &mut Vec<(Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>)>) -> bool {
+    fn answer_pages(&mut self, pages: &mut Vec<WaitingPage>) -> bool {
         if pages.is_empty() {
             return true;
         }

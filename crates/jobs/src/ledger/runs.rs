@@ -190,7 +190,15 @@ impl Ledger {
             let added = self.sql(self.connection.execute(
                 "INSERT OR IGNORE INTO run (run, job, source, environment, fingerprint, state, started_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![run, new.job, new.source, new.environment, new.fingerprint, RunState::Crawling.name(), text(now)],
+                params![
+                    run,
+                    new.job,
+                    new.source,
+                    new.environment,
+                    new.fingerprint,
+                    RunState::Crawling.name(),
+                    text(now)
+                ],
             ))?;
             if added == 1 {
                 return self.run(&run)?.ok_or_else(|| self.unreadable(format!("no row for the run {run}")));
@@ -311,7 +319,8 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read.
     pub fn superseded(&self, run: &str, resource_type: &str, from: u64, limit: usize) -> Result<Vec<u64>, LedgerError> {
-        let query = "SELECT line FROM superseded WHERE run = ?1 AND resource_type = ?2 AND line >= ?3 ORDER BY line LIMIT ?4";
+        let query =
+            "SELECT line FROM superseded WHERE run = ?1 AND resource_type = ?2 AND line >= ?3 ORDER BY line LIMIT ?4";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.sql(self.connection.prepare(query).and_then(|mut statement| {
             let rows = statement.query_map(params![run, resource_type, signed(from), limit], |row| {
@@ -342,7 +351,14 @@ impl Ledger {
                 )?;
                 commit.execute(
                     "INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
-                    params![snapshot.source, snapshot.table, snapshot.run, snapshot.snapshot, signed(snapshot.rows), snapshot.detail],
+                    params![
+                        snapshot.source,
+                        snapshot.table,
+                        snapshot.run,
+                        snapshot.snapshot,
+                        signed(snapshot.rows),
+                        snapshot.detail
+                    ],
                 )?;
             }
             commit.execute(
@@ -361,9 +377,11 @@ impl Ledger {
     /// The ledger cannot be read.
     pub fn finished(&self) -> Result<Vec<(String, String)>, LedgerError> {
         let query = "SELECT source, run FROM run WHERE state = 'finished' ORDER BY run";
-        self.sql(self.connection.prepare(query).and_then(|mut statement| {
-            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        }))
+        self.sql(
+            self.connection
+                .prepare(query)
+                .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()),
+        )
     }
 
     /// The snapshots that analysts see now, by source and table.

@@ -39,7 +39,8 @@ impl Binding {
         let wrong = |message: String| ConfigError::Job { job: job.name.clone(), message };
         if let Some(path) = job.source.sandbox_path() {
             let sandbox = sandbox.ok_or_else(|| wrong("needs the built-in sandbox, which is not running".into()))?;
-            let base_url = sandbox.origin.join(path).map_err(|error| wrong(format!("sandbox path {path:?}: {error}")))?;
+            let base_url =
+                sandbox.origin.join(path).map_err(|error| wrong(format!("sandbox path {path:?}: {error}")))?;
             let credentials = Credentials::Header { name: sandbox.header.clone(), value: sandbox.key.clone() };
             return Ok(Self { base_url, credentials });
         }
@@ -96,13 +97,16 @@ pub(super) fn fingerprint(job: &Job, types: &BTreeSet<String>) -> Fingerprint {
     parts.insert("source".to_owned(), job.source.name.clone());
     for name in types {
         let resource = job.settings.resources.get(name).cloned().unwrap_or_default();
-        let text = serde_json::to_value(&resource).map_or_else(|_| String::new(), |mut value| {
-            // The page size may change in mid-crawl without changing what comes.
-            if let Some(fields) = value.as_object_mut() {
-                fields.remove("page_size");
-            }
-            value.to_string()
-        });
+        let text = serde_json::to_value(&resource).map_or_else(
+            |_| String::new(),
+            |mut value| {
+                // The page size may change in mid-crawl without changing what comes.
+                if let Some(fields) = value.as_object_mut() {
+                    fields.remove("page_size");
+                }
+                value.to_string()
+            },
+        );
         parts.insert(format!("resources.{name}"), text);
     }
     Fingerprint(parts)

@@ -53,7 +53,10 @@ impl Session<'_> {
         let text = serde_json::to_string(&outcome.resources).map_err(RunError::report)?;
         self.ledger.seal(&record.run, &text, &superseded)?;
         if let Some(lines) = quarantined.map(|counts| counts.lines).filter(|lines| *lines > 0) {
-            tracing::warn!(lines, "some of what came could not be used: see quarantine.ndjson.zst in the run's archive");
+            tracing::warn!(
+                lines,
+                "some of what came could not be used: see quarantine.ndjson.zst in the run's archive"
+            );
         }
         self.seal_files(&record.run)?;
         Ok(End::Sealed(outcome.resources))
@@ -72,7 +75,9 @@ impl Session<'_> {
         let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
         let now: fn() -> DateTime<Utc> = || Clock::System.now();
         let fetcher = fhirvest_crawler::client(&source, pace, &limits, hosts, now, Arc::clone(&events), cancel)
-            .map_err(|error| RunError::Config(ConfigError::Job { job: self.job.name.clone(), message: error.to_string() }))?;
+            .map_err(|error| {
+                RunError::Config(ConfigError::Job { job: self.job.name.clone(), message: error.to_string() })
+            })?;
         let plans: Vec<ResourcePlan> = self.types.iter().map(|name| self.plan(name)).collect();
         let crawl = Crawl::new(fetcher, store, source, limits, settings.rate.concurrency, events);
         Ok(crawl.run(&plans).await?)

@@ -10,11 +10,7 @@ mod tables;
 use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use fhirvest_crawler::{
-    ending::Status,
-    engine::ResourceOutcome,
-    event::EventSink,
-};
+use fhirvest_crawler::{ending::Status, engine::ResourceOutcome, event::EventSink};
 use fhirvest_lake::Lake;
 
 pub use binding::{Binding, Sandbox};
@@ -93,7 +89,9 @@ impl RunError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Views(_) | Self::Fingerprint { .. } | Self::NoRun { .. } => Exit::Usage,
-            Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => Exit::Storage,
+            Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => {
+                Exit::Storage
+            }
             Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
         }
     }
@@ -302,7 +300,12 @@ impl Session<'_> {
     }
 
     /// The step that analysts see: files first, then the ledger, then `views.sql`, which is made from the ledger.
-    fn publish(&mut self, record: &RunRecord, published: &[SnapshotRecord], report: &RunReport) -> Result<(), RunError> {
+    fn publish(
+        &mut self,
+        record: &RunRecord,
+        published: &[SnapshotRecord],
+        report: &RunReport,
+    ) -> Result<(), RunError> {
         let run = &record.run;
         let tables: Vec<String> = published.iter().map(|snapshot| snapshot.table.clone()).collect();
         fhirvest_lake::publish::publish(&self.lake, &self.job.source.name, run, &tables)?;
@@ -345,7 +348,10 @@ impl Session<'_> {
 
     fn next_step(&self, report: &RunReport) -> String {
         let held = report.tables.iter().find(|table| table.state == TableState::Held);
-        let worst = report.resources.iter().find(|one| !matches!(one.status, Status::Complete | Status::Empty | Status::Unsupported));
+        let worst = report
+            .resources
+            .iter()
+            .find(|one| !matches!(one.status, Status::Complete | Status::Empty | Status::Unsupported));
         match (report.exit_code, worst, held) {
             (Exit::Done, _, _) => format!("duckdb -init {}/views.sql", report.lake),
             (_, Some(one), _) => one.detail.clone().unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 //! Which staged tables analysts may see, and the step that shows them.
 
-use fhirvest_crawler::ending::Status;
 use camino::Utf8PathBuf;
+use fhirvest_crawler::ending::Status;
 use fhirvest_lake::{
     Lake, durable,
     history::{self, RESOURCES, RUNS, ResourceRow, RunRow},
@@ -9,7 +9,11 @@ use fhirvest_lake::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, report::{RunReport, TableReport, TableState}, tables::StagedTable};
+use super::{
+    RunError,
+    report::{RunReport, TableReport, TableState},
+    tables::StagedTable,
+};
 use crate::{
     config::Publish,
     ledger::{Ledger, SnapshotRecord},
@@ -73,7 +77,13 @@ pub(crate) fn hold(rules: Rules, statuses: &[(&str, Status)], rows: u64, previou
 }
 
 /// The report of a table that is made.
-pub(crate) fn report(staged: &StagedTable, shape: &TableShape, types: &[&str], held: Option<String>, previous: Option<u64>) -> TableReport {
+pub(crate) fn report(
+    staged: &StagedTable,
+    shape: &TableShape,
+    types: &[&str],
+    held: Option<String>,
+    previous: Option<u64>,
+) -> TableReport {
     let counts = &staged.counts;
     let names = shape.schema.fields().iter().map(|field| field.name().clone());
     TableReport {
@@ -92,7 +102,12 @@ pub(crate) fn report(staged: &StagedTable, shape: &TableShape, types: &[&str], h
 }
 
 /// The ledger's record of a staged table.
-pub(crate) fn record(source: &str, run: &str, staged: &StagedTable, shape: &TableShape) -> Result<SnapshotRecord, RunError> {
+pub(crate) fn record(
+    source: &str,
+    run: &str,
+    staged: &StagedTable,
+    shape: &TableShape,
+) -> Result<SnapshotRecord, RunError> {
     let fields = shape.schema.fields().iter().zip(&shape.sql_types);
     let detail = SnapshotDetail {
         columns: fields
@@ -108,7 +123,12 @@ pub(crate) fn record(source: &str, run: &str, staged: &StagedTable, shape: &Tabl
             .files
             .files
             .iter()
-            .map(|file| FileDetail { name: file.name.clone(), rows: file.rows, bytes: file.bytes, blake3: file.blake3.clone() })
+            .map(|file| FileDetail {
+                name: file.name.clone(),
+                rows: file.rows,
+                bytes: file.bytes,
+                blake3: file.blake3.clone(),
+            })
             .collect(),
     };
     Ok(SnapshotRecord {
@@ -129,7 +149,8 @@ pub(crate) fn record(source: &str, run: &str, staged: &StagedTable, shape: &Tabl
 /// The ledger cannot be read or the file not be written.
 pub fn refresh_views_sql(lake: &Lake, ledger: &Ledger) -> Result<(), RunError> {
     let mut catalog = Catalog { root: lake.absolute_root()?, ..Catalog::default() };
-    let below = |path: Utf8PathBuf| path.strip_prefix(lake.root()).map_or_else(|_| path.to_string(), ToString::to_string);
+    let below =
+        |path: Utf8PathBuf| path.strip_prefix(lake.root()).map_or_else(|_| path.to_string(), ToString::to_string);
     for snapshot in ledger.current()? {
         let detail: SnapshotDetail = serde_json::from_str(&snapshot.detail).map_err(RunError::report)?;
         let folder = below(lake.snapshot_dir(&snapshot.table, &snapshot.source, &snapshot.snapshot));
@@ -137,7 +158,11 @@ pub fn refresh_views_sql(lake: &Lake, ledger: &Ledger) -> Result<(), RunError> {
             source: snapshot.source,
             table: snapshot.table,
             description: detail.description,
-            columns: detail.columns.into_iter().map(|one| views_sql::Column { name: one.name, description: one.description }).collect(),
+            columns: detail
+                .columns
+                .into_iter()
+                .map(|one| views_sql::Column { name: one.name, description: one.description })
+                .collect(),
             files: detail.files.into_iter().map(|file| format!("{folder}/{}", file.name)).collect(),
         });
     }

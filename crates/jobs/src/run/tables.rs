@@ -84,7 +84,8 @@ impl Flattening<'_> {
         }
         let mut failures = Vec::new();
         for (number, plan) in self.views.plans.iter().enumerate() {
-            let path = self.lake.archive_dir(self.source, self.run).join(format!("{}.ndjson.zst", plan.resource_type()));
+            let path =
+                self.lake.archive_dir(self.source, self.run).join(format!("{}.ndjson.zst", plan.resource_type()));
             if !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
                 continue;
             }

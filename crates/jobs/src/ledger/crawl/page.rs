@@ -43,15 +43,8 @@ fn sync(transaction: &Transaction<'_>, files: &mut Files) -> Result<(), CrawlErr
     for file in files.open.values_mut().filter(|file| file.touched) {
         let length = file.writer.sync()?.len;
         let (lines, counts) = (file.counts.lines, &file.counts.received);
-        let numbers = [
-            length,
-            lines,
-            counts.received,
-            counts.archived,
-            counts.duplicates,
-            counts.variants,
-            counts.quarantined,
-        ];
+        let numbers =
+            [length, lines, counts.received, counts.archived, counts.duplicates, counts.variants, counts.quarantined];
         let [length, lines, received, archived, duplicates, variants, quarantined] = numbers.map(signed);
         update.execute(params![file.number, length, lines, received, archived, duplicates, variants, quarantined])?;
         file.touched = false;
@@ -65,11 +58,12 @@ fn move_cursor(transaction: &Transaction<'_>, page: &PageCommit) -> Result<(), C
         After::End(ended_by) => (None, Some(ended_by.to_string())),
     };
     let key = &page.partition.0;
-    let moved = transaction.prepare_cached(
-        "UPDATE partition SET cursor = ?2, ended_by = ?3, pages = pages + 1,
+    let moved = transaction
+        .prepare_cached(
+            "UPDATE partition SET cursor = ?2, ended_by = ?3, pages = pages + 1,
          server_total = nullif(max(coalesce(server_total, -1), coalesce(?4, -1)), -1) WHERE key = ?1",
-    )?
-    .execute(params![key, cursor, ended_by, page.total.map(signed)])?;
+        )?
+        .execute(params![key, cursor, ended_by, page.total.map(signed)])?;
     if moved == 0 {
         return Err(CrawlError::Unreadable(format!("no partition {key:?}")));
     }
@@ -93,7 +87,8 @@ struct Keeper<'t> {
 impl<'t> Keeper<'t> {
     fn new(transaction: &'t Transaction<'t>, files: &'t mut Files) -> Result<Self, CrawlError> {
         Ok(Self {
-            find: transaction.prepare_cached("SELECT hash, line, last_updated FROM held WHERE type = ?1 AND id = ?2")?,
+            find: transaction
+                .prepare_cached("SELECT hash, line, last_updated FROM held WHERE type = ?1 AND id = ?2")?,
             hold: transaction.prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5)")?,
             transaction,
             files,
@@ -155,7 +150,8 @@ impl<'t> Keeper<'t> {
             }
             return Ok(());
         };
-        let mut known = self.transaction.prepare_cached("SELECT 1 FROM variant WHERE type = ?1 AND id = ?2 AND hash = ?3")?;
+        let mut known =
+            self.transaction.prepare_cached("SELECT 1 FROM variant WHERE type = ?1 AND id = ?2 AND hash = ?3")?;
         if held_hash == hash || known.exists(params![file.number, id, hash.as_slice()])? {
             file.counts.received.duplicates += 1;
             counts.duplicates += 1;
@@ -178,7 +174,9 @@ impl<'t> Keeper<'t> {
         } else {
             line
         };
-        self.transaction.prepare_cached("INSERT INTO superseded VALUES (?1, ?2)")?.execute(params![file.number, older])?;
+        self.transaction
+            .prepare_cached("INSERT INTO superseded VALUES (?1, ?2)")?
+            .execute(params![file.number, older])?;
         Ok(())
     }
 
@@ -198,7 +196,8 @@ impl<'t> Keeper<'t> {
         file.writer.append(note.to_string().as_bytes())?;
         file.counts.lines += 1;
         // Counted with its own type where that is one of the job's, so that the type's sum is whole.
-        let name = if self.files.requested.contains(&*entry.resource_type) { &*entry.resource_type } else { QUARANTINE };
+        let name =
+            if self.files.requested.contains(&*entry.resource_type) { &*entry.resource_type } else { QUARANTINE };
         let file = self.files.of(self.transaction, name)?;
         file.touched = true;
         file.counts.received.received += 1;
