@@ -17,7 +17,7 @@ use crate::{
     retry::{FetchError, Fetched, Retrying},
     source::{Limits, Source},
     store::{After, PageCommit, PageCounts, Partition, PartitionKey, Progress, Store, TypeCounts},
-    suspicion::{self, Order},
+    suspicion::{self, Doubt, End, Order},
     transport::Transport,
 };
 
@@ -310,11 +310,16 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             {
                 step = Step::End(EndedBy::ShortPageWithoutNext);
             }
-            first = false;
-            let told = page.page.total.unwrap_or(seen);
-            if step == Step::End(EndedBy::LastPage) && self.is_capped(plan, first_search, told, &page).await? {
-                step = Step::End(EndedBy::Cap);
+            if step == Step::End(EndedBy::LastPage) {
+                let end =
+                    End { seen, total: page.page.total, asked: plan.page_size, only_page: first, resumed: !from_first };
+                if let Some(doubt) = suspicion::doubt(&end)
+                    && let Some(ended_by) = self.look_into(plan, first_search, &doubt, &page).await?
+                {
+                    step = Step::End(ended_by);
+                }
             }
+            first = false;
             let is_empty = page.page.entry_slots == 0;
             let total = page.page.total;
             let after = match &step {
@@ -360,13 +365,16 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
     }
 
-    /// Whether a search that ended in good order has only met a ceiling of the server. A round count is looked into by
-    /// asking for both ends of the whole: an id there that is not held proves the ceiling; both ends in order and held
-    /// disprove it; a server that cannot be asked is believed unless the count is a known ceiling.
-    async fn is_capped(&self, plan: &ResourcePlan, search: &str, count: u64, last: &Fetched) -> Result<bool, S::Error> {
-        if !suspicion::is_round(count) {
-            return Ok(false);
-        }
+    /// Asks for both ends of what a search that ended in good order should have brought: an id there that is not held
+    /// proves that there is more; both ends in order and held disprove it; where the server cannot be asked, the doubt
+    /// itself decides.
+    async fn look_into(
+        &self,
+        plan: &ResourcePlan,
+        search: &str,
+        doubt: &Doubt,
+        last: &Fetched,
+    ) -> Result<Option<EndedBy>, S::Error> {
         let mut disproved = true;
         for order in [Order::Descending, Order::Ascending] {
             let Ok(page) = self.search(&suspicion::end_of(search, order)).await else {
@@ -388,11 +396,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 }
                 match held.into_iter().next_back() {
                     Some(id) => after = Some(id),
-                    None => return Ok(true),
+                    None => return Ok(Some(doubt.ended_by)),
                 }
             }
         }
-        Ok(!disproved && suspicion::KNOWN_CEILINGS.contains(&count))
+        Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by))
     }
 
     fn committed(&self, plan: &ResourcePlan, key: &PartitionKey, counts: PageCounts, server_total: Option<u64>) {

@@ -1,4 +1,4 @@
-//! When a count is too round to be believed, and what to ask then. Pure; the asking is the engine's.
+//! When an end in good order is too good to be believed, and what to ask then. Pure; the asking is the engine's.
 //!
 //! Servers that give at most so many matches of a search end their paging in good order at that ceiling, and some tell
 //! it as the total (habit 9 of the crawling notes): nothing in the pages themselves shows that there is more.
@@ -6,15 +6,61 @@
 use fhirvest_fhir::bundle::{Mode, Page};
 use url::form_urlencoded;
 
+use crate::ending::EndedBy;
+
 /// Ceilings that servers are known to have. A count that equals one is `at least` unless the contrary is shown.
-pub(crate) const KNOWN_CEILINGS: [u64; 9] = [100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
+const KNOWN_CEILINGS: [u64; 9] = [100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
 
 /// The smallest ceiling that makes sense for a server.
 const LEAST_CEILING: u64 = 100;
 
 /// Whether somebody may have chosen this number rather than counted to it.
-pub(crate) fn is_round(count: u64) -> bool {
+fn is_round(count: u64) -> bool {
     count >= LEAST_CEILING && count.is_multiple_of(100) && (count < 10_000 || count.is_multiple_of(1_000))
+}
+
+/// Page sizes that servers keep to whatever is asked.
+const KNOWN_PAGE_SIZES: [u64; 6] = [10, 20, 25, 30, 50, 100];
+
+/// A search that ended without a next link, as the server's own word.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    /// Matches received since the search was begun or taken up again.
+    pub(crate) seen: u64,
+    /// The server's count, on the last page.
+    pub(crate) total: Option<u64>,
+    /// `_count`.
+    pub(crate) asked: Option<u32>,
+    /// The first page was the last.
+    pub(crate) only_page: bool,
+    /// The search was taken up again, so that `seen` is not all of it.
+    pub(crate) resumed: bool,
+}
+
+/// A reason to look whether there is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// The ending, if there is.
+    pub(crate) ended_by: EndedBy,
+    /// Whether it is the ending even if the server can't be made to show.
+    pub(crate) stands_unanswered: bool,
+}
+
+/// What is doubtful about an end, if anything. Counts are no proof: they are capped, page-sized or zero on some servers.
+pub(crate) fn doubt(end: &End) -> Option<Doubt> {
+    let counts = [Some(end.seen), end.total];
+    let any = |is: &dyn Fn(u64) -> bool| counts.into_iter().flatten().any(is);
+    if any(&is_round) {
+        let stands_unanswered = any(&|count| KNOWN_CEILINGS.contains(&count));
+        return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered });
+    }
+    if end.resumed {
+        return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered: false });
+    }
+    let full = end.asked.is_some_and(|asked| end.seen >= u64::from(asked)) || KNOWN_PAGE_SIZES.contains(&end.seen);
+    let untold = end.total != Some(end.seen);
+    (end.only_page && end.seen > 0 && (full || untold))
+        .then_some(Doubt { ended_by: EndedBy::ShortPageWithoutNext, stands_unanswered: full })
 }
 
 /// The two ends of a type.
@@ -77,6 +123,28 @@ mod tests {
             assert_eq!(is_round(count), suspected, "{count}");
         }
         assert!(KNOWN_CEILINGS.iter().all(|ceiling| is_round(*ceiling)));
+    }
+
+    #[test]
+    fn an_end_is_doubted_for_a_reason() {
+        use EndedBy::{Cap, ShortPageWithoutNext};
+        let plain = End { seen: 121, total: Some(121), asked: Some(50), only_page: false, resumed: false };
+        for (end, doubted) in [
+            (plain, None),
+            (End { total: None, ..plain }, None),
+            (End { seen: 100, total: Some(0), ..plain }, Some((Cap, true))),
+            (End { seen: 121, total: Some(10_000), ..plain }, Some((Cap, true))),
+            (End { seen: 1_700, total: None, ..plain }, Some((Cap, false))),
+            (End { resumed: true, ..plain }, Some((Cap, false))),
+            (End { seen: 7, total: Some(7), only_page: true, ..plain }, None),
+            (End { seen: 7, total: None, only_page: true, ..plain }, Some((ShortPageWithoutNext, false))),
+            (End { seen: 50, total: Some(50), only_page: true, ..plain }, Some((ShortPageWithoutNext, true))),
+            (End { seen: 20, total: None, only_page: true, ..plain }, Some((ShortPageWithoutNext, true))),
+            (End { seen: 0, total: None, only_page: true, ..plain }, None),
+        ] {
+            let told = doubt(&end).map(|doubt| (doubt.ended_by, doubt.stands_unanswered));
+            assert_eq!(told, doubted, "{end:?}");
+        }
     }
 
     #[test]
