@@ -1,9 +1,10 @@
 //! The network end of the transport: reqwest with rustls, one total time limit, a limit on the decompressed body, and
 //! redirects by the rule for origins. Credentials are added here and nowhere else, by the origin of each request.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use reqwest::{
     Client,
     header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION},
@@ -80,7 +81,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        unpacked(body.freeze(), self.max_bytes)
     }
 
     fn told(&self, error: reqwest::Error) -> TransportError {
@@ -119,6 +120,20 @@ impl Transport for Http {
     }
 }
 
+/// A body that is gzip although no header says so, unpacked within the same limit; any other as it is. JSON never begins
+/// with these two bytes.
+fn unpacked(body: Bytes, limit: usize) -> Result<Bytes, TransportError> {
+    if !body.starts_with(&[0x1f, 0x8b]) {
+        return Ok(body);
+    }
+    let mut plain = Vec::new();
+    // One byte more than allowed tells that there is more.
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let unpacking = MultiGzDecoder::new(body.as_ref()).take(most).read_to_end(&mut plain);
+    unpacking.map_err(|error| TransportError::Broken(error.into()))?;
+    if plain.len() > limit { Err(TransportError::TooLarge { limit }) } else { Ok(plain.into()) }
+}
+
 fn header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>, ClientError> {
     let (name, text) = match credentials {
         Credentials::None => return Ok(None),
@@ -143,6 +158,18 @@ fn header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gzip_is_known_by_its_first_bytes_and_bounded() {
+        use std::io::Write;
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&[b' '; 1000]).unwrap();
+        let packed = Bytes::from(packer.finish().unwrap());
+        assert_eq!(unpacked(packed.clone(), 1000).unwrap().len(), 1000);
+        assert!(matches!(unpacked(packed.clone(), 999), Err(TransportError::TooLarge { limit: 999 })));
+        assert!(matches!(unpacked(packed.slice(..packed.len() / 2), 1000), Err(TransportError::Broken(_))));
+        assert_eq!(unpacked(Bytes::from_static(b"{}"), 1).unwrap(), "{}");
+    }
 
     #[test]
     fn credentials_become_headers_that_are_not_shown() {

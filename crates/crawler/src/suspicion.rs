@@ -57,10 +57,12 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     if end.resumed {
         return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered: false });
     }
-    let full = end.asked.is_some_and(|asked| end.seen >= u64::from(asked)) || KNOWN_PAGE_SIZES.contains(&end.seen);
     let untold = end.total != Some(end.seen);
-    (end.only_page && end.seen > 0 && (full || untold))
-        .then_some(Doubt { ended_by: EndedBy::ShortPageWithoutNext, stands_unanswered: full })
+    let full = end.asked.is_some_and(|asked| end.seen >= u64::from(asked));
+    let usual = KNOWN_PAGE_SIZES.contains(&end.seen);
+    // A total that agrees outweighs a size that is merely usual, for a server that cannot show more.
+    (end.only_page && end.seen > 0 && (full || usual || untold))
+        .then_some(Doubt { ended_by: EndedBy::ShortPageWithoutNext, stands_unanswered: full || (usual && untold) })
 }
 
 /// The two ends of a type.
@@ -140,6 +142,7 @@ mod tests {
             (End { seen: 7, total: None, only_page: true, ..plain }, Some((ShortPageWithoutNext, false))),
             (End { seen: 50, total: Some(50), only_page: true, ..plain }, Some((ShortPageWithoutNext, true))),
             (End { seen: 20, total: None, only_page: true, ..plain }, Some((ShortPageWithoutNext, true))),
+            (End { seen: 30, total: Some(30), only_page: true, ..plain }, Some((ShortPageWithoutNext, false))),
             (End { seen: 0, total: None, only_page: true, ..plain }, None),
         ] {
             let told = doubt(&end).map(|doubt| (doubt.ended_by, doubt.stands_unanswered));

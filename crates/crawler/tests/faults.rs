@@ -185,7 +185,7 @@ async fn nor_do_habits_in_company() {
 async fn habits_with_an_answer_are_crawled_whole() {
     use Fault::{
         CountCeiling100Empty, CountCeiling100Outcome, CursorExpires, EmptyPageWithNext, EntryWithoutResource,
-        NextPortDoubled, Overlap, ServerErrorsLargePages, TotalAbsent, TotalZero, Unfiltered413,
+        GzipUnannounced, NextPortDoubled, Overlap, ServerErrorsLargePages, TotalAbsent, TotalZero, Unfiltered413,
     };
     let world = Arc::new(World::synthetic(7, 120));
     for (fault, page_size) in [
@@ -194,6 +194,7 @@ async fn habits_with_an_answer_are_crawled_whole() {
         (CountCeiling100Outcome, 200),
         (EmptyPageWithNext, 30),
         (EntryWithoutResource, 30),
+        (GzipUnannounced, 30),
         (NextPortDoubled, 30),
         (Overlap, 30),
         (ServerErrorsLargePages, 200),
