@@ -125,6 +125,7 @@ impl Drop for Server {
             if matches!(self.process.try_wait(), Ok(Some(_))) {
                 return;
             }
+            #[allow(clippy::disallowed_methods, reason = "waits for another process to clean up after itself")]
             std::thread::sleep(std::time::Duration::from_millis(50));
             if self.greeting.contains('\t') {
                 break;

@@ -8,26 +8,26 @@ use std::{
 
 use serde_json::Value;
 
-pub fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// A temporary folder with copies of the project's configuration and jobs.
-pub struct Home {
+pub(crate) struct Home {
     dir: tempfile::TempDir,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file below the folder.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -35,19 +35,19 @@ impl Home {
     }
 
     /// `fhirvest` in this folder, with the project's own configuration and the jobs of this folder.
-    pub fn fhirvest(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn fhirvest(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fhirvest"));
         command.current_dir(self.dir.path()).env_remove("RUST_LOG").env("NO_COLOR", "1");
         command.arg("--config").arg(workspace().join("config")).args(arguments);
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Done {
         Done::from(self.fhirvest(arguments).output().unwrap())
     }
 
     /// Rows of a query over this folder's lake.
-    pub fn duckdb(&self, sql: &str) -> Vec<Value> {
+    pub(crate) fn duckdb(&self, sql: &str) -> Vec<Value> {
         let python = std::env::var_os("FHIRVEST_PYTHON")
             .map_or_else(|| workspace().join("target/venv/bin/python"), PathBuf::from);
         assert!(python.exists(), "{} is missing: `make test` makes it (or `make venv`)", python.display());
@@ -64,12 +64,12 @@ impl Home {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    pub fn count(&self, table: &str) -> u64 {
+    pub(crate) fn count(&self, table: &str) -> u64 {
         self.duckdb(&format!("SELECT count(*) AS n FROM {table}"))[0]["n"].as_u64().unwrap()
     }
 
     /// Every file below a folder, by its path there.
-    pub fn files(&self, below: &str) -> Vec<String> {
+    pub(crate) fn files(&self, below: &str) -> Vec<String> {
         fn walk(root: &Path, at: &Path, found: &mut Vec<String>) {
             for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
                 if entry.path().is_dir() {
@@ -87,10 +87,10 @@ impl Home {
 }
 
 /// What a finished process left.
-pub struct Done {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Done {
@@ -105,45 +105,44 @@ impl From<Output> for Done {
 
 impl Done {
     /// The run's report.
-    pub fn report(&self) -> Value {
+    pub(crate) fn report(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 }
 
 /// `fhirvest sandbox` on a free port, ended with the test.
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     child: Child,
     apis: Vec<(String, String)>,
 }
 
 impl Sandbox {
-    pub fn start(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut all = vec!["sandbox", "--listen", "127.0.0.1:0"];
         all.extend(arguments);
         let mut command = home.fhirvest(&all);
         let mut child =
             command.env("SANDBOX_KEY", "right").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut apis = Vec::new();
-        // The list is printed at once, in one write, when the server listens.
-        loop {
-            let mut line = String::new();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the sandbox ended early");
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut sandbox = Self { child, apis: Vec::new() };
+        // The list is printed at once, when the server listens: four mounts of the synthetic payer, one of own data.
+        for line in lines.lines().map(Result::unwrap) {
             let (name, url) = line.trim().split_once('\t').unwrap();
-            apis.push((name.to_owned(), url.to_owned()));
-            if name == "fhir" || apis.len() == 4 {
-                return Self { child, apis };
+            sandbox.apis.push((name.to_owned(), url.to_owned()));
+            if name == "fhir" || sandbox.apis.len() == 4 {
+                return sandbox;
             }
         }
+        panic!("the sandbox ended early");
     }
 
-    pub fn url(&self, name: &str) -> &str {
+    pub(crate) fn url(&self, name: &str) -> &str {
         let found = self.apis.iter().find(|(known, _)| known == name);
         &found.unwrap_or_else(|| panic!("no API {name} among {:?}", self.apis)).1
     }

@@ -347,18 +347,21 @@ impl Session<'_> {
     }
 
     fn next_step(&self, report: &RunReport) -> String {
+        if report.exit_code == Exit::Done {
+            return format!("duckdb -init {}/views.sql", report.lake);
+        }
+        let well = |status| matches!(status, Status::Complete | Status::Empty);
+        // A type that the server does not know is no fault, unless it knows none.
+        let ill = report.resources.iter().filter(|one| !well(one.status));
+        let worst = ill.min_by_key(|one| one.status == Status::Unsupported);
+        let all_unsupported = report.resources.iter().all(|one| one.status == Status::Unsupported);
         let held = report.tables.iter().find(|table| table.state == TableState::Held);
-        let worst = report
-            .resources
-            .iter()
-            .find(|one| !matches!(one.status, Status::Complete | Status::Empty | Status::Unsupported));
-        match (report.exit_code, worst, held) {
-            (Exit::Done, _, _) => format!("duckdb -init {}/views.sql", report.lake),
-            (_, Some(one), _) => one.detail.clone().unwrap_or_else(|| {
+        match (worst.filter(|one| one.status != Status::Unsupported || all_unsupported), held) {
+            (Some(one), _) => one.detail.clone().unwrap_or_else(|| {
                 format!("{} is {}: run `fhirvest run {}` again", one.resource_type, one.status, report.job)
             }),
-            (_, None, Some(table)) => format!(
-                "table {} was held back ({}): look at it, then `fhirvest publish {}`",
+            (None, Some(table)) => format!(
+                "table {} was held back ({}): look at it with `fhirvest runs {}`",
                 table.table,
                 table.reason.as_deref().unwrap_or("see the report"),
                 report.run
