@@ -35,6 +35,7 @@ pub(crate) fn word(value: &impl Serialize) -> String {
 }
 
 /// The name of a choice on the command line.
+#[allow(clippy::needless_pass_by_value, reason = "choices are copied")]
 pub(crate) fn word_of(choice: impl clap::ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }

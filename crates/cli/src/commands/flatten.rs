@@ -125,6 +125,7 @@ fn tell(flattened: &Flattened, resource_type: &str, inputs: &[Utf8PathBuf]) {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the argument of map_err")]
 fn failed(error: FlattenError<SinkError>) -> Failure {
     let exit = if matches!(error, FlattenError::Store(_)) { Exit::Storage } else { Exit::Bug };
     Failure::new(exit, &error)
@@ -201,7 +202,7 @@ type Out = BufWriter<Box<dyn Write + Send>>;
 enum Writer {
     Parquet(Box<ArrowWriter<Out>>),
     Ndjson(LineDelimitedWriter<Out>),
-    Csv(csv::Writer<Out>),
+    Csv(Box<csv::Writer<Out>>),
     Arrow(Box<FileWriter<Out>>),
 }
 
@@ -244,7 +245,7 @@ impl Sink {
                 Writer::Parquet(Box::new(writer.map_err(|error| Failure::new(Exit::Bug, &error))?))
             }
             TableFormat::Ndjson => Writer::Ndjson(LineDelimitedWriter::new(out)),
-            TableFormat::Csv => Writer::Csv(csv::WriterBuilder::new().with_header(true).build(out)),
+            TableFormat::Csv => Writer::Csv(Box::new(csv::WriterBuilder::new().with_header(true).build(out))),
             TableFormat::Arrow => {
                 let writer = FileWriter::try_new(out, schema).map_err(|error| Failure::new(Exit::Bug, &error))?;
                 Writer::Arrow(Box::new(writer))
