@@ -147,8 +147,8 @@ impl Parser {
         }
         let mut arguments = Vec::new();
         while !self.take(")") {
-            if !arguments.is_empty() {
-                self.expect(",")?;
+            if !arguments.is_empty() && !self.take(",") {
+                return Err(self.unexpected("`)` is missing here"));
             }
             arguments.push(self.nested()?);
         }

@@ -1,0 +1,186 @@
+//! Views over resources: the rows, by the rules of SQL on FHIR v2.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use arrow::{array::Array, util::display::array_value_to_string};
+use fhirvest_flattener::{Flattener, Plan, TableCounts, parse_view};
+
+const PATIENT: &str = r#"{"resourceType":"Practitioner","id":"1","active":true,
+  "meta":{"lastUpdated":"2020-08-05T19:21:12.7461239Z"},
+  "name":[{"use":"official","family":"Curie","given":["Marie","Salomea"]},{"use":"maiden","family":"Skłodowska"}],
+  "telecom":[{"system":"phone","value":"1","rank":1},{"system":"email","value":"2"}],
+  "identifier":[{"system":"a","value":12},{"system":"b","value":"x"}],
+  "extension":[{"url":"u","valueBoolean":false},{"url":"v","valueQuantity":{"value":1.50}}],
+  "managingOrganization":{"reference":"https://a.example/fhir/Organization/o1/_history/2"},
+  "birthDate":"1867-11","qualification":[{"code":{"text":"Nobel"}}]}"#;
+
+fn flattener(select: &str, more: &str) -> Flattener {
+    let text = format!(r#"{{"resource":"Practitioner","name":"t","select":[{select}]{more}}}"#);
+    Plan::compile(&[parse_view(&text, "t.json").unwrap()]).unwrap().flattener()
+}
+
+/// The rows as text, `-` for null, and what was counted.
+fn rows(select: &str, more: &str) -> (Vec<String>, TableCounts) {
+    let mut flattener = flattener(select, more);
+    flattener.push(PATIENT).unwrap();
+    let counts = flattener.counts()[0].clone();
+    let Some(batch) = flattener.flush().unwrap().remove(0) else { return (Vec::new(), counts) };
+    let cell = |column: &dyn Array, row: usize| {
+        if column.is_null(row) { "-".to_owned() } else { array_value_to_string(column, row).unwrap() }
+    };
+    let row = |row| batch.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join(" ");
+    ((0..batch.num_rows()).map(row).collect(), counts)
+}
+
+fn column(name: &str, path: &str) -> String {
+    format!(r#"{{"name":"{name}","path":"{path}"}}"#)
+}
+
+#[test]
+fn paths_give_what_the_specification_says() {
+    for (path, value) in [
+        ("getResourceKey()", "1"),
+        ("name.first().family", "Curie"),
+        ("name[1].family", "Skłodowska"),
+        ("name.where(use = 'maiden').family", "Skłodowska"),
+        ("Practitioner.name.last().family", "Skłodowska"),
+        ("name.given.join(' ')", "Marie Salomea"),
+        ("name.given.join()", "MarieSalomea"),
+        ("name.where(use = 'none').given.join(',')", "-"),
+        ("managingOrganization.getReferenceKey(Organization)", "o1"),
+        ("managingOrganization.getReferenceKey(Location)", "-"),
+        ("extension('u').value.ofType(boolean)", "false"),
+        ("extension('v').value.ofType(Quantity).value", "1.50"),
+        ("extension('w').exists()", "false"),
+        ("identifier.where(system = 'a').value", "12"),
+        ("telecom.where(rank = 1.0).value", "1"),
+        ("name.exists(use = 'maiden') and active", "true"),
+        ("active.not() or name.empty()", "false"),
+        ("nothing = 'x'", "-"),
+        ("nothing = 'x' or active", "true"),
+        ("nothing = 'x' and active", "-"),
+        ("name.family = 'Curie'", "false"),
+        ("name.count() + 1", "3"),
+        ("telecom.first().rank > 0", "true"),
+        ("'it\\\\'s'", "it's"),
+        ("{}", "-"),
+        ("%who", "me"),
+        ("name[%one].family", "Skłodowska"),
+    ] {
+        let constants = r#","constant":[{"name":"who","valueString":"me"},{"name":"one","valueInteger":1}]"#;
+        let (rows, counts) = rows(&format!(r#"{{"column":[{}]}}"#, column("c", path)), constants);
+        assert_eq!(rows, [value], "{path}");
+        assert_eq!(counts.casts, [0], "{path}");
+    }
+}
+
+#[test]
+fn iterations_cross_union_and_keep_their_place() {
+    let name =
+        format!(r#"{{"forEach":"name","column":[{},{}]}}"#, column("family", "family"), column("i", "%rowIndex"));
+    let telecom = format!(r#"{{"forEach":"telecom","column":[{}]}}"#, column("value", "value"));
+    let photo = format!(r#"{{"forEach":"photo","column":[{}]}}"#, column("p", "title"));
+    let or_null = photo.replace("forEach", "forEachOrNull");
+    for (select, expected) in [
+        (name.clone(), vec!["Curie 0", "Skłodowska 1"]),
+        (format!("{name},{telecom}"), vec!["Curie 0 1", "Curie 0 2", "Skłodowska 1 1", "Skłodowska 1 2"]),
+        (format!("{telecom},{photo}"), vec![]),
+        (format!("{telecom},{or_null}"), vec!["1 -", "2 -"]),
+        (
+            format!(
+                r#"{{"column":[{}],"unionAll":[{telecom},{{"column":[{}]}}]}}"#,
+                column("id", "id"),
+                column("value", "birthDate")
+            ),
+            vec!["1 1", "1 2", "1 1867-11"],
+        ),
+        (
+            format!(
+                r#"{{"forEach":"name","select":[{{"forEach":"given","column":[{}]}}],"column":[{}]}}"#,
+                column("g", "$this"),
+                column("f", "family")
+            ),
+            vec!["Curie Marie", "Curie Salomea"],
+        ),
+    ] {
+        assert_eq!(rows(&select, "").0, expected, "{select}");
+    }
+}
+
+#[test]
+fn columns_are_typed_and_what_does_not_fit_is_counted() {
+    for (path, more, value, misfits) in [
+        ("meta.lastUpdated", r#""type":"instant""#, "2020-08-05T19:21:12.746123Z", 0),
+        ("birthDate", r#""type":"date","tag":[{"name":"ansi/type","value":"DATE"}]"#, "-", 1),
+        ("birthDate", r#""type":"date""#, "1867-11", 0),
+        ("active", r#""type":"boolean""#, "true", 0),
+        ("id", r#""type":"integer""#, "-", 1),
+        ("telecom.first().rank", r#""type":"positiveInt""#, "1", 0),
+        (
+            "extension('v').value.ofType(Quantity).value",
+            r#""tag":[{"name":"ansi/type","value":"DECIMAL(9,3)"}]"#,
+            "1.500",
+            0,
+        ),
+        (
+            "extension('v').value.ofType(Quantity).value",
+            r#""tag":[{"name":"ansi/type","value":"DECIMAL(1,1)"}]"#,
+            "-",
+            1,
+        ),
+        ("qualification.code", r#""type":"string""#, "-", 1),
+        ("qualification.code", r#""type":"CodeableConcept""#, r#"{"text":"Nobel"}"#, 0),
+        ("name.family", r#""collection":true"#, "[Curie, Skłodowska]", 0),
+        ("photo", r#""collection":true"#, "[]", 0),
+    ] {
+        let (rows, counts) = rows(&format!(r#"{{"column":[{{"name":"c","path":"{path}",{more}}}]}}"#), "");
+        assert_eq!((rows, counts.casts), (vec![value.to_owned()], vec![misfits]), "{path} {more}");
+    }
+}
+
+#[test]
+fn every_resource_is_in_one_counter() {
+    let id = format!(r#"{{"column":[{}]}}"#, column("id", "id"));
+    for (select, more, resource, counter) in [
+        (id.clone(), "", PATIENT, "flattened"),
+        (id.clone(), r#","where":[{"path":"active"}]"#, PATIENT, "flattened"),
+        (id.clone(), r#","where":[{"path":"nothing.exists()"}]"#, PATIENT, "filtered"),
+        (id.clone(), r#","where":[{"path":"nothing"}]"#, PATIENT, "filtered"),
+        (id.clone(), r#","where":[{"path":"id"}]"#, PATIENT, "failed"),
+        (id, "", r#"{"id":"1","resourceType":"Location"}"#, "filtered"),
+        (format!(r#"{{"column":[{}]}}"#, column("f", "name.family")), "", PATIENT, "failed"),
+    ] {
+        let mut flattener = flattener(&select, more);
+        flattener.push(resource).unwrap();
+        let counts = &flattener.counts()[0];
+        let told = [(counts.flattened, "flattened"), (counts.filtered, "filtered"), (counts.failed, "failed")];
+        let told: Vec<&str> = told.into_iter().filter(|(count, _)| *count == 1).map(|(_, name)| name).collect();
+        assert_eq!((counts.resources, told), (1, vec![counter]), "{select} {more}");
+        assert_eq!(flattener.take_failures().len(), usize::from(counter == "failed"));
+        // A failure never holds any of the resource's data, and the next resource is not touched by it.
+        flattener.push("{\"resourceType\":\"Practitioner\"}").unwrap();
+        assert!(flattener.push("[1]").is_err());
+    }
+}
+
+#[test]
+fn mistakes_are_told_all_at_once_with_their_place() {
+    let text = r#"{"resource":"Practitioner","name":"9t","select":[{"column":[{"name":"a","path":"name.where(use = 'x'"},{"name":"b b","path":"id"}],"forEech":"name"}]}"#;
+    let told = parse_view(text, "t.json").unwrap_err().to_string();
+    for part in
+        ["/name", "/select/0/column/0/path", "`)` is missing", "/select/0/column/1/name", "did you mean `forEach`?"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for (path, part) in [
+        ("name.upper()", "no function `upper()`"),
+        ("name.frist()", "did you mean `first`?"),
+        ("%nobody", "no constant `%nobody`"),
+        ("name.ofType(a, b)", "2 arguments"),
+        ("name[id]", "an index is a whole number"),
+    ] {
+        let text =
+            format!(r#"{{"resource":"Practitioner","name":"t","select":[{{"column":[{}]}}]}}"#, column("c", path));
+        let told = Plan::compile(&[parse_view(&text, "t.json").unwrap()]).unwrap_err().to_string();
+        assert!(told.contains(part) && told.contains("/select/0/column/0/path"), "{part}: {told}");
+    }
+}
