@@ -143,7 +143,7 @@ pub struct SnapshotRecord {
     pub snapshot: String,
     /// Its rows.
     pub rows: u64,
-    /// Its columns and files, as JSON text that [`crate::publish`] reads and writes.
+    /// Its columns and files, as JSON text that `run::publish` reads and writes.
     #[serde(skip)]
     pub detail: String,
     /// Whether analysts see it now.
