@@ -467,6 +467,11 @@ impl Job {
                 return wrong(format!("FHIR R4 has no resource type `{name}` ({help})"));
             }
         }
+        if self.settings.sensitive {
+            return wrong(
+                "is marked sensitive, but this version cannot keep data about persons apart: leave it out".into(),
+            );
+        }
         if self.settings.timezone.parse::<chrono_tz::Tz>().is_err() {
             return wrong(format!("{:?} is no time zone of the IANA database", self.settings.timezone));
         }

@@ -30,7 +30,7 @@ pub struct Settings {
     pub source: Option<SourceConfig>,
     /// Where the API is reached: `local` (the built-in sandbox), `qa` or `production`, or a name of your own.
     pub environment: String,
-    /// When `fhirvest schedule` runs the job: five cron fields.
+    /// When the job is due: five cron fields. Kept for a scheduler; cron calls `fhirvest run` in this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// The time zone of `schedule`, as in the IANA database.
@@ -49,7 +49,7 @@ pub struct Settings {
     /// A table that lost more than this share of its rows is held back: 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_shrink: f64,
-    /// Whether the job's data are about persons: they then get a lake of their own.
+    /// Whether the job's data are about persons. Refused in this version, which cannot keep such a lake.
     pub sensitive: bool,
     /// The lake's folder.
     pub lake: String,
@@ -80,7 +80,7 @@ pub enum Publish {
     Complete,
     /// All, partial ones too.
     Always,
-    /// None: `fhirvest publish RUN` does it on purpose.
+    /// None; the archive is kept all the same.
     Never,
 }
 

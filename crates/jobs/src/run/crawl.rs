@@ -112,9 +112,11 @@ impl Session<'_> {
         let exit = if outcome.interrupted { Exit::Interrupted } else { Exit::Later };
         let mut report = self.report(record, outcome.resources, exit);
         report.retry_not_before = later;
-        let again = format!("`fhirvest run {}` goes on from here", self.job.name);
+        let again = "the same command goes on from here".to_owned();
         report.next_step = match later {
-            Some(time) if !outcome.interrupted => format!("the server asks to come back after {time}; then {again}"),
+            Some(time) if !outcome.interrupted => {
+                format!("the server asks to come back after {}; then {again}", time.format(super::TIME))
+            }
             _ => again,
         };
         Ok(Box::new(report))

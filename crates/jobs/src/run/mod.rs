@@ -38,7 +38,7 @@ pub enum RunError {
     /// The run that was interrupted was begun with other settings.
     #[error(
         "the run {run} of job `{job}` is unfinished and was begun with other settings ({changed}): put them back to \
-         finish it, or run `fhirvest run {job} --fresh` to give it up and start anew"
+         finish it, or add --fresh to give it up and start anew"
     )]
     Fingerprint {
         /// The unfinished run.
@@ -96,6 +96,9 @@ impl RunError {
         }
     }
 }
+
+/// How a time is told to a person.
+const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 /// How to run a job.
 #[derive(Clone)]
@@ -181,7 +184,7 @@ impl Session<'_> {
         let Some(until) = last.retry_not_before.filter(|until| *until > self.begun) else { return Ok(None) };
         let mut report = self.report(&last, Vec::new(), Exit::Later);
         report.retry_not_before = Some(until);
-        report.next_step = format!("nothing was sent: the server asked to come back after {until}");
+        report.next_step = format!("nothing was sent: the server asked to come back after {}", until.format(TIME));
         Ok(Some(report))
     }
 
@@ -313,9 +316,8 @@ impl Session<'_> {
         let text = serde_json::to_string(report).map_err(RunError::report)?;
         self.ledger.finish(run, published, report.exit_code.code(), &text, report.finished_at)?;
         refresh_views_sql(&self.lake, &self.ledger)?;
-        let held = report.tables.iter().any(|table| table.state == TableState::Held);
-        // What is held back stays staged for `fhirvest publish RUN`.
-        if held { Ok(()) } else { self.clear(run) }
+        // What is held back is not kept: it can be made again from the archive.
+        self.clear(run)
     }
 
     fn clear(&self, run: &str) -> Result<(), RunError> {

@@ -89,7 +89,7 @@ impl TryFrom<u8> for Exit {
 pub enum TableState {
     /// Analysts see it.
     Published,
-    /// Made, but kept from analysts: see the reason. `fhirvest publish RUN` shows it on purpose.
+    /// Made, but kept from analysts: see the reason.
     Held,
     /// Not made: see the reason.
     Skipped,
