@@ -121,6 +121,9 @@ pub(crate) struct Harvest {
     /// The source's name in the lake [default: the server's host]
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
+    /// The server family, one of config/platforms, whose known habits choose strategies and rewrites
+    #[arg(long, value_name = "NAME")]
+    pub(crate) platform: Option<String>,
     /// `_count`: how many resources to ask for in a page
     #[arg(long, alias = "count", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) page_size: Option<u32>,

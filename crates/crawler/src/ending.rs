@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::strategy::Closure;
+
 /// Why a partition is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndedBy {
@@ -134,6 +136,10 @@ pub struct Evidence {
     pub server_total: Option<u64>,
     /// The least share of that count for completeness.
     pub min_coverage: f64,
+    /// What the searches hold together, by construction.
+    pub closure: Closure,
+    /// Whether the types that the searches start from are whole themselves.
+    pub sources_whole: bool,
 }
 
 impl Evidence {
@@ -146,8 +152,9 @@ impl Evidence {
     }
 }
 
-/// Judges a type by the endings of its partitions: complete only when every one of them ended by the server's own word
-/// and the server's count does not contradict it. The ending returned is the one that decided.
+/// Judges a type by the endings of its partitions: complete only when every one of them ended by the server's own word,
+/// the server's count does not contradict it, and the searches cover the type or are shown by that count to have done
+/// so. The ending returned is the one that decided.
 #[must_use]
 pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedBy>) {
     let Some(first) = endings.first() else { return (Status::Failed, None) };
@@ -162,8 +169,15 @@ pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedB
         return (status, Some(*broken));
     }
     let ending = endings.iter().find(|ending| **ending == EndedBy::LastPage).unwrap_or(first);
-    let short = evidence.coverage().is_some_and(|coverage| coverage < evidence.min_coverage);
-    let status = match (short, evidence.unique) {
+    let coverage = evidence.coverage();
+    let short = coverage.is_some_and(|coverage| coverage < evidence.min_coverage);
+    let unproven = match evidence.closure {
+        Closure::Closed => false,
+        Closure::Bounded => !evidence.sources_whole,
+        // Only the server's count can show that the values which were asked for are all that there are.
+        Closure::Open => evidence.server_total.is_none() || (coverage.is_none() && evidence.unique > 0),
+    };
+    let status = match (short || unproven, evidence.unique) {
         (true, _) => Status::Partial,
         (false, 0) => Status::Empty,
         (false, _) => Status::Complete,
@@ -208,8 +222,25 @@ mod tests {
             (vec![Error], 0, None, Status::Failed),
             (vec![], 0, None, Status::Failed),
         ] {
-            let evidence = Evidence { unique, server_total, min_coverage: 0.98 };
+            let closure = Closure::Closed;
+            let evidence = Evidence { unique, server_total, min_coverage: 0.98, closure, sources_whole: false };
             assert_eq!(judge(&endings, &evidence).0, status, "{endings:?} {unique} of {server_total:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_cover_the_type_is_complete_only_with_proof() {
+        for (closure, server_total, sources_whole, status) in [
+            (Closure::Open, None, true, Status::Partial),
+            (Closure::Open, Some(0), true, Status::Partial),
+            (Closure::Open, Some(9), true, Status::Partial),
+            (Closure::Open, Some(4), false, Status::Complete),
+            (Closure::Bounded, None, false, Status::Partial),
+            (Closure::Bounded, None, true, Status::Complete),
+            (Closure::Bounded, Some(9), true, Status::Partial),
+        ] {
+            let evidence = Evidence { unique: 4, server_total, min_coverage: 0.98, closure, sources_whole };
+            assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{closure:?} {server_total:?}");
         }
     }
 }

@@ -9,10 +9,15 @@
 //! attempt pays; credentials are added at the network end, by the origin of each request.
 //!
 //! ```
-//! use fhirvest_crawler::ending::{EndedBy, Evidence, Status, judge};
+//! use fhirvest_crawler::{
+//!     ending::{EndedBy, Evidence, Status, judge},
+//!     strategy::Closure,
+//! };
 //!
 //! // Paging ended by the server's own word, but the server counts more than came: that is partial.
-//! let evidence = Evidence { unique: 50, server_total: Some(121), min_coverage: 0.98 };
+//! let closure = Closure::Closed;
+//! let evidence =
+//!     Evidence { unique: 50, server_total: Some(121), min_coverage: 0.98, closure, sources_whole: true };
 //! assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, Status::Partial);
 //! ```
 
@@ -28,6 +33,7 @@ pub mod paging;
 pub mod retry;
 pub mod source;
 pub mod store;
+pub mod strategy;
 mod suspicion;
 pub mod transport;
 

@@ -6,11 +6,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use fhirvest_fhir::{bundle::Mode, resource};
+use fhirvest_fhir::{bundle::Mode, reference, resource};
 
 use crate::{
     ending::EndedBy,
-    store::{After, PageCommit, PageCounts, Partition, PartitionKey, Store, TypeCounts},
+    store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
+    strategy::Bucket,
 };
 
 /// Everything that a crawl has brought, by type and id.
@@ -24,9 +25,42 @@ struct Inner {
     partitions: Vec<Partition>,
     held: BTreeMap<String, BTreeMap<String, Vec<[u8; 16]>>>,
     counts: HashMap<String, TypeCounts>,
+    details: HashMap<PartitionKey, String>,
+    /// By type, whose references are watched: ids, and whether they were handed out.
+    wanted: HashMap<String, BTreeMap<String, bool>>,
+}
+
+impl Inner {
+    fn add(&mut self, new: Vec<Partition>) {
+        for partition in new {
+            if let Bucket::Read { ids } = &partition.bucket {
+                let wanted = self.wanted.entry(partition.resource_type.clone()).or_default();
+                wanted.extend(ids.iter().map(|id| (id.clone(), true)));
+            }
+            if self.partitions.iter().all(|known| known.key != partition.key) {
+                self.partitions.push(partition);
+            }
+        }
+    }
+
+    fn mention(&mut self, text: &str) {
+        for (name, id) in reference::targets(text) {
+            if let Some(wanted) = self.wanted.get_mut(&*name) {
+                wanted.entry(id.into_owned()).or_insert(false);
+            }
+        }
+    }
 }
 
 impl MemoryStore {
+    /// A store that takes note of references to these types, for [`Store::wanted`].
+    #[must_use]
+    pub fn watching(types: &[&str]) -> Self {
+        let store = Self::default();
+        store.lock().wanted.extend(types.iter().map(|name| ((*name).to_owned(), BTreeMap::new())));
+        store
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -35,20 +69,63 @@ impl MemoryStore {
 impl Store for MemoryStore {
     type Error = Infallible;
 
-    async fn partitions(&self, resource_type: &str) -> Result<Vec<Partition>, Infallible> {
-        Ok(self.lock().partitions.iter().filter(|one| one.resource_type == resource_type).cloned().collect())
+    async fn open(&self, resource_type: &str, limit: usize) -> Result<Vec<Partition>, Infallible> {
+        let inner = self.lock();
+        let open =
+            inner.partitions.iter().filter(|one| one.resource_type == resource_type && one.progress.ended_by.is_none());
+        Ok(open.take(limit).cloned().collect())
     }
 
-    async fn add_partitions(&self, parent: Option<&PartitionKey>, new: Vec<Partition>) -> Result<(), Infallible> {
-        let mut inner = self.lock();
-        for partition in new {
-            if inner.partitions.iter().all(|known| known.key != partition.key) {
-                inner.partitions.push(partition);
+    async fn summary(&self, resource_type: &str) -> Result<Summary, Infallible> {
+        let inner = self.lock();
+        let mut summary = Summary::default();
+        let (mut root, mut sum) = (None, None);
+        for one in inner.partitions.iter().filter(|one| one.resource_type == resource_type) {
+            let progress = &one.progress;
+            summary.partitions += 1;
+            summary.pages += progress.pages;
+            summary.whole_search |= one.bucket == Bucket::All;
+            if one.bucket == Bucket::Root {
+                root = progress.server_total;
+            } else if progress.ended_by != Some(EndedBy::Split) {
+                sum = progress.server_total.map(|total| sum.unwrap_or(0) + total).or(sum);
+            }
+            match progress.ended_by {
+                None => summary.open += 1,
+                Some(ended_by) => {
+                    if !ended_by.is_whole() && summary.detail.is_none() {
+                        summary.detail = inner.details.get(&one.key).cloned();
+                    }
+                    if !summary.endings.contains(&ended_by) {
+                        summary.endings.push(ended_by);
+                    }
+                }
             }
         }
-        if let Some(known) = inner.partitions.iter_mut().find(|known| Some(&known.key) == parent) {
-            known.progress.cursor = None;
-            known.progress.ended_by = Some(EndedBy::Split);
+        summary.server_total = root.or(sum);
+        let held = inner.held.get(resource_type);
+        let is_missing = |id: &String| held.is_none_or(|held| !held.contains_key(id));
+        let asked = inner.wanted.get(resource_type).into_iter().flatten().filter(|(_, asked)| **asked);
+        summary.missing = asked.filter(|(id, _)| is_missing(id)).count() as u64;
+        Ok(summary)
+    }
+
+    async fn add_partitions(&self, parent: Option<Parent>, new: Vec<Partition>) -> Result<(), Infallible> {
+        let mut inner = self.lock();
+        inner.add(new);
+        let (key, bucket) = match parent {
+            None => return Ok(()),
+            Some(Parent::Split(key)) => (key, None),
+            Some(Parent::Feed(key, bucket)) => (key, Some(bucket)),
+        };
+        if let Some(known) = inner.partitions.iter_mut().find(|known| known.key == key) {
+            match bucket {
+                Some(bucket) => known.bucket = bucket,
+                None => {
+                    known.progress.cursor = None;
+                    known.progress.ended_by = Some(EndedBy::Split);
+                }
+            }
         }
         Ok(())
     }
@@ -58,6 +135,7 @@ impl Store for MemoryStore {
         let own =
             inner.partitions.iter().find(|known| known.key == page.partition).map(|known| known.resource_type.clone());
         let mut counts = PageCounts::default();
+        let mut split = Vec::new();
         for entry in &page.entries {
             let text = std::str::from_utf8(&page.body[entry.range.clone()]).unwrap_or_default();
             let sum = inner.counts.entry(entry.resource_type.to_string()).or_default();
@@ -74,9 +152,10 @@ impl Store for MemoryStore {
             if !is_known {
                 variants.push(hash.0);
             }
-            let sum = inner.counts.entry(entry.resource_type.to_string()).or_default();
             match (is_new, is_known) {
                 (true, _) => {
+                    inner.mention(text);
+                    let sum = inner.counts.entry(entry.resource_type.to_string()).or_default();
                     counts.archived += 1;
                     sum.archived += 1;
                     if entry.mode != Some(Mode::Include) && own.as_deref() == Some(&*entry.resource_type) {
@@ -84,10 +163,13 @@ impl Store for MemoryStore {
                     }
                 }
                 (false, true) => {
+                    let sum = inner.counts.entry(entry.resource_type.to_string()).or_default();
                     counts.duplicates += 1;
                     sum.duplicates += 1;
                 }
                 (false, false) => {
+                    inner.mention(text);
+                    let sum = inner.counts.entry(entry.resource_type.to_string()).or_default();
                     counts.variants += 1;
                     sum.variants += 1;
                 }
@@ -101,8 +183,13 @@ impl Store for MemoryStore {
             (progress.cursor, progress.ended_by) = match page.after {
                 After::Next(cursor) => (Some(cursor), None),
                 After::End(ended_by) => (None, Some(ended_by)),
+                After::Split(parts) => {
+                    split = parts;
+                    (None, Some(EndedBy::Split))
+                }
             };
         }
+        inner.add(split);
         Ok(counts)
     }
 
@@ -110,9 +197,13 @@ impl Store for MemoryStore {
         &self,
         partition: &PartitionKey,
         ended_by: Option<EndedBy>,
-        _: Option<String>,
+        detail: Option<String>,
     ) -> Result<(), Infallible> {
-        if let Some(known) = self.lock().partitions.iter_mut().find(|known| known.key == *partition) {
+        let mut inner = self.lock();
+        if let Some(detail) = detail {
+            inner.details.insert(partition.clone(), detail);
+        }
+        if let Some(known) = inner.partitions.iter_mut().find(|known| known.key == *partition) {
             known.progress.cursor = None;
             known.progress.ended_by = ended_by;
             if ended_by.is_none() {
@@ -131,5 +222,13 @@ impl Store for MemoryStore {
         let inner = self.lock();
         let ids = inner.held.get(resource_type).map(BTreeMap::keys).into_iter().flatten();
         Ok(ids.filter(|id| after.is_none_or(|after| id.as_str() > after)).take(limit).cloned().collect())
+    }
+
+    async fn wanted(&self, resource_type: &str, limit: usize) -> Result<Vec<String>, Infallible> {
+        let inner = self.lock();
+        let held = inner.held.get(resource_type);
+        let wanted = inner.wanted.get(resource_type).into_iter().flatten().filter(|(_, asked)| !**asked);
+        let wanted = wanted.filter(|(id, _)| held.is_none_or(|held| !held.contains_key(*id)));
+        Ok(wanted.take(limit).map(|(id, _)| id.clone()).collect())
     }
 }

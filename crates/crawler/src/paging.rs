@@ -10,7 +10,11 @@ use std::{
 use fhirvest_fhir::bundle::Page;
 use url::Url;
 
-use crate::{ending::EndedBy, source::Source};
+use crate::{
+    ending::EndedBy,
+    source::Source,
+    strategy::{Offset, OffsetUnit},
+};
 
 /// The addresses that a partition has asked, as hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +80,51 @@ pub fn next(source: &Source, page: &Page, url: &Url, trail: &Trail, max_pages: u
         return Step::End(EndedBy::PageLimit);
     }
     Step::Next(next)
+}
+
+/// A page of a search that is paged by counting.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// Matches on it.
+    pub matches: u64,
+    /// Entries on it, whatever they are.
+    pub entries: u64,
+    /// `_count` as asked for.
+    pub asked: Option<u64>,
+    /// `Bundle.total`.
+    pub total: Option<u64>,
+}
+
+/// What follows a page from `url` where a parameter counts up. The end is a page without entries, or as many matches as
+/// the server counts: links are not looked at, and a short page is no end, since it may be all that the server gives
+/// at a time.
+#[must_use]
+pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, max_pages: u64) -> Step {
+    if page.entries == 0 {
+        return Step::End(EndedBy::LastPage);
+    }
+    let written = url.query_pairs().find(|(name, _)| *name == offset.param).and_then(|(_, text)| text.parse().ok());
+    let current: u64 = written.unwrap_or(offset.first);
+    let step = match offset.unit {
+        OffsetUnit::Matches => page.matches.max(1),
+        OffsetUnit::Count => page.asked.unwrap_or(page.matches).max(1),
+        OffsetUnit::Pages => 1,
+    };
+    let next = current.saturating_add(step);
+    if offset.unit == OffsetUnit::Matches && page.total == Some(next.saturating_sub(offset.first)) {
+        return Step::End(EndedBy::LastPage);
+    }
+    if offset.limit.is_some_and(|limit| next > limit) {
+        return Step::End(EndedBy::Cap);
+    }
+    if trail.len() as u64 >= max_pages {
+        return Step::End(EndedBy::PageLimit);
+    }
+    let mut address = url.clone();
+    let kept: Vec<(String, String)> =
+        url.query_pairs().into_owned().filter(|(name, _)| *name != offset.param).collect();
+    address.query_pairs_mut().clear().extend_pairs(kept).append_pair(&offset.param, &next.to_string());
+    Step::Next(address)
 }
 
 /// The address that a link means: resolved against the request (RFC 3986), rewritten by the source's rules, with its
@@ -168,5 +217,23 @@ mod tests {
         }
         let trail = Trail::new(&[1, 2]);
         assert_eq!(next(&source, &page(Some("?page=9")), &url, &trail, 2), Step::End(EndedBy::PageLimit));
+    }
+
+    #[test]
+    fn an_offset_counts_up_to_an_empty_page() {
+        let offset = |unit, first, limit| Offset { param: "_skip".into(), first, unit, limit };
+        let counted = |matches, total| Counted { matches, entries: matches, asked: Some(50), total };
+        let at = |query: &str| Url::parse(&format!("https://a.example/fhir/Location?{query}")).unwrap();
+        for (offset, page, query, wanted) in [
+            (offset(OffsetUnit::Matches, 0, None), counted(20, None), "_count=50", Ok("_count=50&_skip=20")),
+            (offset(OffsetUnit::Matches, 0, None), counted(20, Some(40)), "_skip=20", Err(EndedBy::LastPage)),
+            (offset(OffsetUnit::Count, 0, None), counted(20, None), "_skip=50&_count=50", Ok("_count=50&_skip=100")),
+            (offset(OffsetUnit::Pages, 1, None), counted(20, Some(20)), "_count=50", Ok("_count=50&_skip=2")),
+            (offset(OffsetUnit::Matches, 0, None), counted(0, None), "_skip=40", Err(EndedBy::LastPage)),
+            (offset(OffsetUnit::Matches, 0, Some(59)), counted(20, None), "_skip=40", Err(EndedBy::Cap)),
+        ] {
+            let step = next_offset(&offset, &page, &at(query), &Trail::default(), 10);
+            assert_eq!(step, wanted.map_or_else(Step::End, |query| Step::Next(at(query))), "{query} {offset:?}");
+        }
     }
 }

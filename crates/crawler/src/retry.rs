@@ -93,6 +93,15 @@ impl<T: Transport> Retrying<T> {
     /// # Errors
     /// [`FetchError`] once asking again is no use, or no longer allowed.
     pub async fn page(&self, url: &Url) -> Result<Fetched, FetchError> {
+        self.page_within(url, self.limits.max_retries).await
+    }
+
+    /// Gets the page of an address with at most so many retries, and never more than the limits allow.
+    ///
+    /// # Errors
+    /// [`FetchError`] once asking again is no use, or no longer allowed.
+    pub async fn page_within(&self, url: &Url, max_retries: u32) -> Result<Fetched, FetchError> {
+        let max_retries = max_retries.min(self.limits.max_retries);
         let request = Request { url: url.clone() };
         let mut delays = Delays::new(self.jitter);
         let mut attempts = 0;
@@ -112,7 +121,7 @@ impl<T: Transport> Retrying<T> {
                 let wait = chrono::Duration::from_std(after).unwrap_or(chrono::Duration::days(365));
                 return Err(FetchError::Later { not_before: (self.now)() + wait, reason });
             }
-            if attempts > self.limits.max_retries {
+            if attempts > max_retries {
                 return Err(FetchError::Unavailable { attempts, reason, answered });
             }
             let delay = after.or_else(|| delays.next()).unwrap_or_default();

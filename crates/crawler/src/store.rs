@@ -6,7 +6,7 @@ use std::future::Future;
 use bytes::Bytes;
 use fhirvest_fhir::bundle::Entry;
 
-use crate::ending::EndedBy;
+use crate::{ending::EndedBy, strategy::Bucket};
 
 /// Identifies a partition within one run: stable over restarts, unique over the whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -15,14 +15,54 @@ pub struct PartitionKey(pub String);
 /// One search of the crawl with its own cursor and its own ending, as the store remembers it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partition {
-    /// Stable key, e.g. `Practitioner/bare` or `Location/address-state=PA`.
+    /// Stable key, e.g. `Practitioner/all` or `Location/value=PA`.
     pub key: PartitionKey,
     /// The resource type whose matches this partition enumerates.
     pub resource_type: String,
-    /// The first request, relative to the base URL: `Practitioner?_count=100`.
-    pub search: String,
+    /// The share of the type that it asks for.
+    pub bucket: Bucket,
     /// Where it stands.
     pub progress: Progress,
+}
+
+impl Partition {
+    /// A partition that has not begun.
+    #[must_use]
+    pub fn new(resource_type: &str, bucket: Bucket) -> Self {
+        let key = PartitionKey(format!("{resource_type}/{}", bucket.key()));
+        Self { key, resource_type: resource_type.to_owned(), bucket, progress: Progress::default() }
+    }
+}
+
+/// What becomes of the partition that others are made from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parent {
+    /// It is over: the new ones go on in its place.
+    Split(PartitionKey),
+    /// It has handed these out, and stays as this share.
+    Feed(PartitionKey, Bucket),
+}
+
+/// What the partitions of a type have come to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// Partitions, whatever their state.
+    pub partitions: u64,
+    /// Those that are not over.
+    pub open: u64,
+    /// Pages committed.
+    pub pages: u64,
+    /// How those that are over ended.
+    pub endings: Vec<EndedBy>,
+    /// The server's count: of the whole type where it was asked for that, else the sum over the searches that were not
+    /// split.
+    pub server_total: Option<u64>,
+    /// Whether one of the partitions asks for everything.
+    pub whole_search: bool,
+    /// What the first partition that did not end well says.
+    pub detail: Option<String>,
+    /// Resources of the type that others refer to, that were asked for, and that the server does not have.
+    pub missing: u64,
 }
 
 /// How far a partition has come.
@@ -40,8 +80,6 @@ pub struct Progress {
     pub restarts: u32,
     /// Normalised URLs already followed, newest last (bounded by the page limit), to see a cycle after a resume.
     pub trail: Vec<u64>,
-    /// What the strategy needs to go on after a restart, in its own JSON (for example the bucket of a `prefix`).
-    pub state: Option<String>,
 }
 
 /// What follows a page.
@@ -51,6 +89,8 @@ pub enum After {
     Next(String),
     /// The partition is over, for this reason.
     End(EndedBy),
+    /// The partition is over; these go on in its place.
+    Split(Vec<Partition>),
 }
 
 /// One page to be kept in one commit.
@@ -109,14 +149,21 @@ pub trait Store: Send + Sync + 'static {
     /// Its error; any of them stops the run.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The partitions already known for a type, in the order they were added.
-    fn partitions(&self, resource_type: &str) -> impl Future<Output = Result<Vec<Partition>, Self::Error>> + Send;
+    /// The partitions of a type that are not over, in the order they were added, at most `limit` of them.
+    fn open(
+        &self,
+        resource_type: &str,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Partition>, Self::Error>> + Send;
 
-    /// Adds partitions (a key already present is left as it is), and closes `parent` with `EndedBy::Split` if one is
-    /// given, in one commit.
+    /// What the partitions of a type have come to.
+    fn summary(&self, resource_type: &str) -> impl Future<Output = Result<Summary, Self::Error>> + Send;
+
+    /// Adds partitions (a key already present is left as it is) and does to the one that they come from what `parent`
+    /// says, in one commit. Ids that a [`Bucket::Read`] asks for are no longer wanted from then on.
     fn add_partitions(
         &self,
-        parent: Option<&PartitionKey>,
+        parent: Option<Parent>,
         partitions: Vec<Partition>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
@@ -140,6 +187,14 @@ pub trait Store: Send + Sync + 'static {
         &self,
         resource_type: &str,
         after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+
+    /// Ids of a type that archived resources refer to, that are not held and were not handed out yet, at most `limit`
+    /// of them. Only of types that the store was told to watch for.
+    fn wanted(
+        &self,
+        resource_type: &str,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
 }

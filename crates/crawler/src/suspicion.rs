@@ -35,6 +35,8 @@ pub(crate) struct End {
     pub(crate) only_page: bool,
     /// The search was taken up again, so that `seen` is not all of it.
     pub(crate) resumed: bool,
+    /// The ceiling that the job says the server has.
+    pub(crate) cap: Option<u64>,
 }
 
 /// A reason to look whether there is more.
@@ -50,6 +52,9 @@ pub(crate) struct Doubt {
 pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     let counts = [Some(end.seen), end.total];
     let any = |is: &dyn Fn(u64) -> bool| counts.into_iter().flatten().any(is);
+    if any(&|count| Some(count) == end.cap) {
+        return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered: true });
+    }
     if any(&is_round) {
         let stands_unanswered = any(&|count| KNOWN_CEILINGS.contains(&count));
         return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered });
@@ -130,10 +135,11 @@ mod tests {
     #[test]
     fn an_end_is_doubted_for_a_reason() {
         use EndedBy::{Cap, ShortPageWithoutNext};
-        let plain = End { seen: 121, total: Some(121), asked: Some(50), only_page: false, resumed: false };
+        let plain = End { seen: 121, total: Some(121), asked: Some(50), only_page: false, resumed: false, cap: None };
         for (end, doubted) in [
             (plain, None),
             (End { total: None, ..plain }, None),
+            (End { cap: Some(121), ..plain }, Some((Cap, true))),
             (End { seen: 100, total: Some(0), ..plain }, Some((Cap, true))),
             (End { seen: 121, total: Some(10_000), ..plain }, Some((Cap, true))),
             (End { seen: 1_700, total: None, ..plain }, Some((Cap, false))),

@@ -59,15 +59,8 @@ async fn crawl(
     let (_keep, cancel) = watch::channel(false);
     let pace = Pace { requests_per_second: 0.0, burst: 1, concurrency: 2 };
     let fetcher = client(&source, pace, &limits(), Arc::default(), Utc::now, Arc::new(Silent), cancel).unwrap();
-    let plans: Vec<_> = TYPES
-        .iter()
-        .map(|name| ResourcePlan {
-            resource_type: (*name).into(),
-            page_size: Some(page_size),
-            params: Vec::new(),
-            min_coverage: 0.98,
-        })
-        .collect();
+    let plans: Vec<_> =
+        TYPES.iter().map(|name| ResourcePlan { page_size: Some(page_size), ..ResourcePlan::new(name) }).collect();
     let crawl = Crawl::new(fetcher, Arc::clone(&store), source, limits(), 2, Arc::new(Silent));
     let outcome = tokio::time::timeout(Duration::from_secs(60), crawl.run(&plans)).await.expect("a hang").unwrap();
     let exchanges = traffic.exchanges();

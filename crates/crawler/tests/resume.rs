@@ -19,7 +19,7 @@ use fhirvest_crawler::{
     memory::MemoryStore,
     retry::Retrying,
     source::{Limits, Source},
-    store::{PageCommit, PageCounts, Partition, PartitionKey, Store, TypeCounts},
+    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
     transport::{Reply, Request, Transport, TransportError},
 };
 use proptest::prelude::*;
@@ -50,11 +50,19 @@ impl Mortal {
 impl Store for Mortal {
     type Error = Killed;
 
-    async fn partitions(&self, resource_type: &str) -> Result<Vec<Partition>, Killed> {
-        self.inner.partitions(resource_type).await.map_err(|_| Killed)
+    async fn open(&self, resource_type: &str, limit: usize) -> Result<Vec<Partition>, Killed> {
+        self.inner.open(resource_type, limit).await.map_err(|_| Killed)
     }
 
-    async fn add_partitions(&self, parent: Option<&PartitionKey>, new: Vec<Partition>) -> Result<(), Killed> {
+    async fn summary(&self, resource_type: &str) -> Result<Summary, Killed> {
+        self.inner.summary(resource_type).await.map_err(|_| Killed)
+    }
+
+    async fn wanted(&self, resource_type: &str, limit: usize) -> Result<Vec<String>, Killed> {
+        self.inner.wanted(resource_type, limit).await.map_err(|_| Killed)
+    }
+
+    async fn add_partitions(&self, parent: Option<Parent>, new: Vec<Partition>) -> Result<(), Killed> {
         let (effect, lives) = self.fate();
         if effect {
             self.inner.add_partitions(parent, new).await.map_err(|_| Killed)?;
@@ -153,7 +161,7 @@ async fn crawl<S: Store>(server: &Pages, store: Arc<S>) -> Result<CrawlOutcome, 
     let (_keep, cancel) = watch::channel(false);
     let limits = Limits::default();
     let fetcher = Retrying::new(server.clone(), limits, 0.0, now, Arc::new(Silent), cancel);
-    let plan = ResourcePlan { resource_type: "X".into(), page_size: Some(5), params: Vec::new(), min_coverage: 0.98 };
+    let plan = ResourcePlan { page_size: Some(5), ..ResourcePlan::new("X") };
     Crawl::new(fetcher, store, source, limits, 2, Arc::new(Silent)).run(&[plan]).await
 }
 

@@ -1,5 +1,7 @@
 //! References between resources (R4, Reference.reference): relative, absolute, versioned, `urn:uuid`, contained.
 
+use std::borrow::Cow;
+
 /// What a reference's text means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference<'a> {
@@ -70,6 +72,45 @@ fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':'))
 }
 
+/// What the references in a resource's JSON lead to, as (type, id), in their order: the values of all keys named
+/// `reference`, found on the text without parsing the resource. Contained resources, `urn:uuid` and what is no
+/// reference are left out; the same target may come more than once.
+pub fn targets(resource: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    const KEY: &str = "\"reference\"";
+    let mut rest = resource;
+    std::iter::from_fn(move || {
+        loop {
+            let at = rest.find(KEY)?;
+            rest = &rest[at + KEY.len()..];
+            let Some(value) = rest.trim_start().strip_prefix(':').map(str::trim_start) else { continue };
+            let Some(text) = value.strip_prefix('"') else { continue };
+            let end = string_end(text)?;
+            let (text, after) = text.split_at(end);
+            rest = after;
+            if !text.contains('\\') {
+                if let Reference::Literal { resource_type, id, .. } = Reference::parse(text) {
+                    return Some((Cow::Borrowed(resource_type), Cow::Borrowed(id)));
+                }
+                continue;
+            }
+            let Ok(text) = serde_json::from_str::<String>(&format!("\"{text}\"")) else { continue };
+            if let Reference::Literal { resource_type, id, .. } = Reference::parse(&text) {
+                return Some((Cow::Owned(resource_type.to_owned()), Cow::Owned(id.to_owned())));
+            }
+        }
+    })
+}
+
+/// The place of the quote that ends a JSON string.
+fn string_end(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +136,14 @@ mod tests {
         ] {
             assert_eq!(Reference::parse(text).key(of_type), key, "{text} as {of_type:?}");
         }
+    }
+
+    #[test]
+    fn targets_are_found_on_the_text() {
+        let resource = r##"{"a":{"reference" : "Practitioner/p1","display":"\"reference\":\"X/1\""},
+            "b":[{"reference":"https://a.example/Location/l1/_history/2"},{"reference":"#x"},{"reference":null}],
+            "c":{"reference":"urn:uuid:1"},"d":{"reference":"Organization\/o\u0031"},"e":{"reference":"cut"##;
+        let found: Vec<_> = targets(resource).map(|(of, id)| format!("{of} {id}")).collect();
+        assert_eq!(found, ["Practitioner p1", "Location l1", "Organization o1"]);
     }
 }

@@ -121,14 +121,17 @@ fn ad_hoc(global: &Global, arguments: &Harvest) -> Result<Job, Failure> {
     } else {
         loader.views(HARVEST, &arguments.views)?
     };
-    let source = Source {
+    let mut source = Source {
         name,
         base_url: arguments.base_url.clone(),
+        platform: arguments.platform.clone(),
         auth,
         trusted_origins: Vec::new(),
         rewrite_next: Vec::new(),
     };
-    Ok(Job::new(format!("{HARVEST}-{}", source.name), source, settings, views)?)
+    let job = format!("{HARVEST}-{}", source.name);
+    loader.preset(&job, &mut source, &mut settings)?;
+    Ok(Job::new(job, source, settings, views)?)
 }
 
 /// The shipped views that read one of the types; of several tables of one name those of the first guide.

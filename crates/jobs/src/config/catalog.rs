@@ -68,6 +68,9 @@ pub struct ApiEnvironment {
     /// The FHIR base URL; absent where the publisher does not publish it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// The server family, one of `config/platforms/`, whose known habits preset strategies and rewrites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// How requests are authorized there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,

@@ -4,22 +4,30 @@
 mod catalog;
 mod check;
 mod model;
+mod platform;
 mod quantity;
+mod resource;
 mod secret;
 mod shipped;
 
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use catalog::{Api, ApiEnvironment, Publisher, PublisherFile};
 pub use check::Mistake;
 pub use model::{
-    Auth, LimitsConfig, Publish, Rate, Refresh, ResourceConfig, RewriteRule, SandboxConfig, Settings, SourceConfig,
-    StrategyName, TrustedOrigin,
+    Auth, LimitsConfig, Publish, Rate, Refresh, RewriteRule, SandboxConfig, Settings, SourceConfig, TrustedOrigin,
 };
+pub use platform::{PlatformFile, ValueSets};
 pub use quantity::{Size, Span};
+pub use resource::{
+    BulkConfig, ChainConfig, DateRangeConfig, IncludeConfig, OffsetBy, OffsetConfig, PrefixConfig, ResourceConfig,
+    StrategyName, ValuesConfig,
+};
 pub use secret::{SecretError, SecretRef};
 pub use shipped::{ConfigText, DEFAULTS};
 
@@ -99,6 +107,8 @@ pub struct Source {
     pub name: String,
     /// The FHIR base URL, or `sandbox:/path`.
     pub base_url: String,
+    /// The server family, one of `config/platforms/`.
+    pub platform: Option<String>,
     /// How requests are authorized.
     pub auth: Auth,
     /// Origins besides the base URL's that may receive requests.
@@ -198,27 +208,74 @@ impl Loader {
         if mistakes.is_empty() { Ok(jobs) } else { Err(ConfigError::Invalid { mistakes }) }
     }
 
+    /// The platforms, by name.
+    ///
+    /// # Errors
+    /// Every mistake of every file of `config/platforms/`.
+    pub fn platforms(&self) -> Result<BTreeMap<String, PlatformFile>, ConfigError> {
+        self.read_all("platforms")
+    }
+
+    /// Puts in what the source's platform presets and what the named lists of values hold.
+    ///
+    /// # Errors
+    /// No such platform or list, or a mistake in their files.
+    pub fn preset(&self, job: &str, source: &mut Source, settings: &mut Settings) -> Result<(), ConfigError> {
+        let wrong = |message: String| ConfigError::Job { job: job.to_owned(), message };
+        if let Some(name) = &source.platform {
+            let platforms = self.platforms()?;
+            let Some(platform) = platforms.get(name) else {
+                let help = nearest(name, platforms.keys().map(String::as_str));
+                return Err(wrong(format!("there is no platform `{name}` in config/platforms ({help})")));
+            };
+            source.rewrite_next.extend(platform.rewrite_next.iter().cloned());
+            for (resource_type, own) in &mut settings.resources {
+                *own = platform.under(resource_type, std::mem::take(own));
+            }
+        }
+        let named = |own: &ResourceConfig| own.values.as_ref().and_then(|values| values.set.clone());
+        if settings.resources.values().all(|own| named(own).is_none()) {
+            return Ok(());
+        }
+        let sets = self.value_sets()?;
+        for own in settings.resources.values_mut() {
+            let Some(values) = own.values.as_mut() else { continue };
+            let Some(name) = values.set.take() else { continue };
+            if !values.list.is_empty() {
+                return Err(wrong("`values` has both `list` and `set`: keep one".into()));
+            }
+            let Some(list) = sets.get(&name) else {
+                let help = nearest(&name, sets.keys().map(String::as_str));
+                return Err(wrong(format!("there is no list `{name}` in config/value-sets.toml ({help})")));
+            };
+            values.list = list.clone();
+        }
+        Ok(())
+    }
+
+    fn value_sets(&self) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+        let Some(file) = shipped::file(&self.config, "value-sets.toml")? else { return Ok(BTreeMap::new()) };
+        read_checked::<ValueSets>(&file).map(|read| read.sets).map_err(|mistakes| ConfigError::Invalid { mistakes })
+    }
+
     /// The catalogue, by publisher.
     ///
     /// # Errors
     /// Every mistake of every file of `config/apis/`.
     pub fn catalog(&self) -> Result<BTreeMap<String, PublisherFile>, ConfigError> {
-        let schema = Value::from(schemars::schema_for!(PublisherFile));
-        let (mut catalog, mut mistakes) = (BTreeMap::new(), Vec::new());
-        for file in shipped::files(&self.config, "apis", ".toml")? {
-            let found = check::check(&file.origin, &file.text, &schema);
-            if !found.is_empty() {
-                mistakes.extend(found);
-                continue;
-            }
-            match toml::from_str::<PublisherFile>(&file.text) {
-                Ok(publisher) => {
-                    catalog.insert(file.path.trim_end_matches(".toml").to_owned(), publisher);
-                }
-                Err(error) => mistakes.push(from_toml(&file.origin, &file.text, &error)),
+        self.read_all("apis")
+    }
+
+    /// Every TOML file of a folder of the configuration, by its name.
+    fn read_all<T: DeserializeOwned + JsonSchema>(&self, folder: &str) -> Result<BTreeMap<String, T>, ConfigError> {
+        let (mut all, mut mistakes) = (BTreeMap::new(), Vec::new());
+        for file in shipped::files(&self.config, folder, ".toml")? {
+            match read_checked(&file) {
+                Ok(read) => drop(all.insert(file.path.trim_end_matches(".toml").to_owned(), read)),
+                Err(found) => mistakes.extend(found),
             }
         }
-        if mistakes.is_empty() { Ok(catalog) } else { Err(ConfigError::Invalid { mistakes }) }
+        if mistakes.is_empty() { Ok(all) } else { Err(ConfigError::Invalid { mistakes }) }
     }
 
     /// The settings of a job that has no file: the defaults, variables and flags.
@@ -274,9 +331,10 @@ impl Loader {
     fn job(&self, name: &str) -> Result<Job, ConfigError> {
         let file = self.job_file(name)?;
         let environment = self.environment(Some(&file))?;
-        let settings = self.merge(name, &self.layers(Some(file), environment.as_deref())?)?;
+        let mut settings = self.merge(name, &self.layers(Some(file), environment.as_deref())?)?;
         let name = settings.name.clone().unwrap_or_else(|| name.to_owned());
-        let source = self.source(&name, &settings)?;
+        let mut source = self.source(&name, &settings)?;
+        self.preset(&name, &mut source, &mut settings)?;
         let views = self.views(&name, &settings.views)?;
         let job = Job { name, api: settings.api.clone(), source, settings, views };
         job.validate()?;
@@ -359,6 +417,7 @@ impl Loader {
             (None, Some(source)) => Ok(Source {
                 name: source.name.clone(),
                 base_url: source.base_url.clone(),
+                platform: source.platform.clone(),
                 auth: source.auth.clone(),
                 trusted_origins: source.trusted_origins.clone(),
                 rewrite_next: source.rewrite_next.clone(),
@@ -396,6 +455,7 @@ impl Loader {
         Ok(Source {
             name: id.replace('/', "-"),
             base_url,
+            platform: place.platform.clone(),
             auth: place.auth.clone().unwrap_or_default(),
             trusted_origins: place.trusted_origins.clone(),
             rewrite_next: place.rewrite_next.clone(),
@@ -467,6 +527,23 @@ impl Job {
                 return wrong(format!("FHIR R4 has no resource type `{name}` ({help})"));
             }
         }
+        for (name, resource) in &self.settings.resources {
+            let found = resource.strategy(chrono::DateTime::UNIX_EPOCH);
+            let (strategy, _) = match found {
+                Ok(found) => found,
+                Err(message) => return wrong(format!("[resources.{name}]: {message}")),
+            };
+            if let Some(from) = strategy.source() {
+                if from == name {
+                    return wrong(format!("[resources.{name}]: the type cannot start from itself"));
+                }
+                if !self.settings.resources.contains_key(from) {
+                    return wrong(format!(
+                        "[resources.{name}]: its strategy starts from {from}, which the job does not harvest: add [resources.{from}]"
+                    ));
+                }
+            }
+        }
         if self.settings.sensitive {
             return wrong(
                 "is marked sensitive, but this version cannot keep data about persons apart: leave it out".into(),
@@ -512,6 +589,16 @@ fn leaves(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
             }
         }
         other => visit(path, other),
+    }
+}
+
+/// Reads a TOML file that is no layer: all of it has to be there.
+fn read_checked<T: DeserializeOwned + JsonSchema>(file: &ConfigText) -> Result<T, Vec<Mistake>> {
+    let found = check::check(&file.origin, &file.text, &Value::from(schemars::schema_for!(T)));
+    if found.is_empty() {
+        toml::from_str(&file.text).map_err(|error| vec![from_toml(&file.origin, &file.text, &error)])
+    } else {
+        Err(found)
     }
 }
 

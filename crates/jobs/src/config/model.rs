@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{
     quantity::{Size, Span},
+    resource::ResourceConfig,
     secret::SecretRef,
 };
 
@@ -92,6 +93,9 @@ pub struct SourceConfig {
     pub name: String,
     /// The FHIR base URL, or `sandbox:/path` for an API of the built-in sandbox.
     pub base_url: String,
+    /// The server family, one of `config/platforms/`, whose known habits preset strategies and rewrites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// How requests are authorized.
     #[serde(default)]
     pub auth: Auth,
@@ -183,31 +187,6 @@ pub struct LimitsConfig {
     /// Of one search: a server that pages for ever is stopped here, and the type is then partial.
     #[schemars(range(min = 1))]
     pub max_pages: u64,
-}
-
-/// How one resource type is harvested.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResourceConfig {
-    /// `_count`: how many resources to ask for in a page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10000))]
-    pub page_size: Option<u32>,
-    /// How the type is enumerated.
-    #[serde(default)]
-    pub strategy: StrategyName,
-    /// Search parameters added to every search of this type.
-    #[serde(default)]
-    pub params: BTreeMap<String, String>,
-}
-
-/// How one resource type is enumerated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StrategyName {
-    /// One search, followed link by link.
-    #[default]
-    Bare,
 }
 
 /// The built-in sandbox.

@@ -11,7 +11,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use fhirvest_crawler::{
     ending::EndedBy,
-    store::{PageCommit, PageCounts, Partition, PartitionKey, Store, TypeCounts},
+    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
 };
 use fhirvest_lake::archive::ArchiveWriter;
 use rusqlite::Connection;
@@ -27,15 +27,23 @@ CREATE TABLE IF NOT EXISTS partition (
   key TEXT PRIMARY KEY,
   place INTEGER NOT NULL UNIQUE,
   resource_type TEXT NOT NULL,
-  search TEXT NOT NULL,
+  bucket TEXT NOT NULL,
+  kind TEXT NOT NULL,
   cursor TEXT,
   ended_by TEXT,
   detail TEXT,
   pages INTEGER NOT NULL DEFAULT 0,
   server_total INTEGER,
-  restarts INTEGER NOT NULL DEFAULT 0,
-  state TEXT
+  restarts INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS partition_open ON partition (resource_type, place) WHERE ended_by IS NULL;
+CREATE TABLE IF NOT EXISTS wanted (
+  resource_type TEXT NOT NULL,
+  id TEXT NOT NULL,
+  asked INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (resource_type, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS wanted_unasked ON wanted (resource_type, id) WHERE asked = 0;
 CREATE TABLE IF NOT EXISTS trail (
   partition TEXT NOT NULL,
   page INTEGER NOT NULL,
@@ -96,8 +104,10 @@ pub type Superseded = (String, u64);
 type WaitingPage = (Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>);
 
 enum Request {
-    Partitions(String, oneshot::Sender<Result<Vec<Partition>, LedgerError>>),
-    Add(Option<PartitionKey>, Vec<Partition>, oneshot::Sender<Result<(), LedgerError>>),
+    Open(String, usize, oneshot::Sender<Result<Vec<Partition>, LedgerError>>),
+    Summary(String, oneshot::Sender<Result<Summary, LedgerError>>),
+    Wanted(String, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
+    Add(Option<Parent>, Vec<Partition>, oneshot::Sender<Result<(), LedgerError>>),
     Commit(Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>),
     Close(PartitionKey, Option<EndedBy>, Option<String>, oneshot::Sender<Result<(), LedgerError>>),
     Ids(String, Option<String>, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
@@ -114,12 +124,13 @@ pub struct CrawlStore {
 
 impl CrawlStore {
     /// Opens the crawl of a run in its folder, where its database and its growing archive files are; whatever a file
-    /// holds beyond what was committed is cut off. Resources of other types than `types` go to the quarantine.
+    /// holds beyond what was committed is cut off. Resources of other types than `types` go to the quarantine; references
+    /// to the types of `watched` are noted, so that what they lead to can be read.
     ///
     /// # Errors
     /// The database or a file cannot be opened, or a file is shorter than what was committed.
-    pub fn open(folder: &Utf8Path, types: &BTreeSet<String>) -> Result<Self, LedgerError> {
-        let worker = Worker::open(folder, types)?;
+    pub fn open(folder: &Utf8Path, types: &BTreeSet<String>, watched: &BTreeSet<String>) -> Result<Self, LedgerError> {
+        let worker = Worker::open(folder, types, watched)?;
         let (requests, queue) = mpsc::channel(QUEUE);
         let worker = std::thread::Builder::new()
             .name("archive".into())
@@ -175,17 +186,22 @@ impl Drop for CrawlStore {
 impl Store for CrawlStore {
     type Error = LedgerError;
 
-    async fn partitions(&self, resource_type: &str) -> Result<Vec<Partition>, LedgerError> {
+    async fn open(&self, resource_type: &str, limit: usize) -> Result<Vec<Partition>, LedgerError> {
         let name = resource_type.to_owned();
-        self.ask(|reply| Request::Partitions(name, reply)).await
+        self.ask(|reply| Request::Open(name, limit, reply)).await
     }
 
-    async fn add_partitions(
-        &self,
-        parent: Option<&PartitionKey>,
-        partitions: Vec<Partition>,
-    ) -> Result<(), LedgerError> {
-        let parent = parent.cloned();
+    async fn summary(&self, resource_type: &str) -> Result<Summary, LedgerError> {
+        let name = resource_type.to_owned();
+        self.ask(|reply| Request::Summary(name, reply)).await
+    }
+
+    async fn wanted(&self, resource_type: &str, limit: usize) -> Result<Vec<String>, LedgerError> {
+        let name = resource_type.to_owned();
+        self.ask(|reply| Request::Wanted(name, limit, reply)).await
+    }
+
+    async fn add_partitions(&self, parent: Option<Parent>, partitions: Vec<Partition>) -> Result<(), LedgerError> {
         self.ask(|reply| Request::Add(parent, partitions, reply)).await
     }
 
@@ -224,6 +240,7 @@ struct Worker {
 struct Files {
     folder: Utf8PathBuf,
     requested: BTreeSet<String>,
+    watched: BTreeSet<String>,
     open: BTreeMap<String, OpenFile>,
 }
 
@@ -235,7 +252,7 @@ struct OpenFile {
 }
 
 impl Worker {
-    fn open(folder: &Utf8Path, types: &BTreeSet<String>) -> Result<Self, LedgerError> {
+    fn open(folder: &Utf8Path, types: &BTreeSet<String>, watched: &BTreeSet<String>) -> Result<Self, LedgerError> {
         let path = folder.join("crawl.sqlite");
         let archive = folder.join("archive");
         let prepared = std::fs::create_dir_all(&archive)
@@ -247,7 +264,12 @@ impl Worker {
             Ok(connection)
         };
         let connection = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
-        let files = Files { folder: folder.to_owned(), requested: types.clone(), open: BTreeMap::new() };
+        let files = Files {
+            folder: folder.to_owned(),
+            requested: types.clone(),
+            watched: watched.clone(),
+            open: BTreeMap::new(),
+        };
         let mut worker = Self { connection, path, files };
         worker.files.reopen(&worker.connection).map_err(|error| worker.told(error))?;
         Ok(worker)
@@ -313,8 +335,16 @@ impl Worker {
 
     fn answer_one(&mut self, request: Request) {
         match request {
-            Request::Partitions(resource_type, reply) => {
-                let found = partitions::list(&self.connection, &resource_type);
+            Request::Open(resource_type, limit, reply) => {
+                let found = partitions::open(&self.connection, &resource_type, limit);
+                let _ = reply.send(found.map_err(|error| self.told(error)));
+            }
+            Request::Summary(resource_type, reply) => {
+                let found = partitions::summary(&self.connection, &resource_type);
+                let _ = reply.send(found.map_err(|error| self.told(error)));
+            }
+            Request::Wanted(resource_type, limit, reply) => {
+                let found = partitions::wanted(&self.connection, &resource_type, limit);
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Add(parent, new, reply) => {

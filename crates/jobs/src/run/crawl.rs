@@ -1,6 +1,6 @@
 //! The crawl stage: from the job's settings to a sealed archive.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, LimitsConfig},
+    config::{ConfigError, LimitsConfig, StrategyName},
     ledger::{CrawlStore, QUARANTINE, ResourceRecord, RunRecord},
 };
 
@@ -31,8 +31,8 @@ impl Session<'_> {
     /// Crawls, or goes on crawling, and seals the archive.
     pub(super) async fn crawl(&mut self, record: &RunRecord) -> Result<End, RunError> {
         let folder = self.lake.run_dir(&record.run);
-        let store = Arc::new(CrawlStore::open(&folder, &self.types)?);
-        let outcome = self.ask(Arc::clone(&store)).await?;
+        let store = Arc::new(CrawlStore::open(&folder, &self.types, &self.watched())?);
+        let outcome = self.ask(Arc::clone(&store), record.started_at).await?;
         if outcome.interrupted || outcome.retry_not_before.is_some() {
             return self.stop(record, outcome).map(End::Over);
         }
@@ -62,7 +62,7 @@ impl Session<'_> {
         Ok(End::Sealed(outcome.resources))
     }
 
-    async fn ask(&self, store: Arc<CrawlStore>) -> Result<CrawlOutcome, RunError> {
+    async fn ask(&self, store: Arc<CrawlStore>, started: DateTime<Utc>) -> Result<CrawlOutcome, RunError> {
         let settings = &self.job.settings;
         let source = self.server();
         let limits = limits(&settings.limits, self.options.max_pages)?;
@@ -78,7 +78,7 @@ impl Session<'_> {
             .map_err(|error| {
                 RunError::Config(ConfigError::Job { job: self.job.name.clone(), message: error.to_string() })
             })?;
-        let plans: Vec<ResourcePlan> = self.types.iter().map(|name| self.plan(name)).collect();
+        let plans = self.types.iter().map(|name| self.plan(name, started)).collect::<Result<Vec<ResourcePlan>, _>>()?;
         let crawl = Crawl::new(fetcher, store, source, limits, settings.rate.concurrency, events);
         Ok(crawl.run(&plans).await?)
     }
@@ -95,14 +95,34 @@ impl Session<'_> {
         source
     }
 
-    fn plan(&self, name: &str) -> ResourcePlan {
+    /// The types that are read by reference.
+    fn watched(&self) -> BTreeSet<String> {
+        let by_reference = |name: &&String| {
+            let of_type = self.job.settings.resources.get(*name);
+            of_type.and_then(|resource| resource.strategy) == Some(StrategyName::IdRead)
+        };
+        self.types.iter().filter(by_reference).cloned().collect()
+    }
+
+    fn plan(&self, name: &str, started: DateTime<Utc>) -> Result<ResourcePlan, RunError> {
         let of_type = self.job.settings.resources.get(name).cloned().unwrap_or_default();
-        ResourcePlan {
+        let wrong = |message: String| {
+            let message = format!("[resources.{name}]: {message}");
+            RunError::Config(ConfigError::Job { job: self.job.name.clone(), message })
+        };
+        let (strategy, paging) = of_type.strategy(started).map_err(wrong)?;
+        if let Some(from) = strategy.source().filter(|from| !self.types.contains(*from)) {
+            return Err(wrong(format!("its strategy starts from {from}: name it with --only too")));
+        }
+        Ok(ResourcePlan {
             resource_type: name.to_owned(),
             page_size: of_type.page_size,
             params: of_type.params.into_iter().collect(),
             min_coverage: self.job.settings.min_coverage,
-        }
+            strategy,
+            paging,
+            cap: of_type.cap,
+        })
     }
 
     /// Leaves the run to be resumed: every page that came is committed, and the cursors are kept.

@@ -3,15 +3,18 @@
 
 use base64::Engine;
 use chrono::DateTime;
-use fhirvest_crawler::store::{After, PageCommit, PageCounts};
+use fhirvest_crawler::{
+    ending::EndedBy,
+    store::{After, PageCommit, PageCounts},
+};
 use fhirvest_fhir::{
     bundle::{Entry, Mode},
-    resource,
+    reference, resource,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
 use serde_json::json;
 
-use super::{CrawlError, Files, QUARANTINE};
+use super::{CrawlError, Files, QUARANTINE, partitions};
 
 pub(super) fn commit(
     connection: &mut Connection,
@@ -56,6 +59,10 @@ fn move_cursor(transaction: &Transaction<'_>, page: &PageCommit) -> Result<(), C
     let (cursor, ended_by) = match &page.after {
         After::Next(cursor) => (Some(cursor.as_str()), None),
         After::End(ended_by) => (None, Some(ended_by.to_string())),
+        After::Split(parts) => {
+            partitions::insert(transaction, parts)?;
+            (None, Some(EndedBy::Split.to_string()))
+        }
     };
     let key = &page.partition.0;
     let moved = transaction
@@ -129,6 +136,7 @@ impl<'t> Keeper<'t> {
         };
         let hash = hash.0;
         let last_updated = entry.last_updated.as_deref();
+        self.note_references(text)?;
         let file = self.files.of(self.transaction, &entry.resource_type)?;
         file.touched = true;
         file.counts.received.received += 1;
@@ -177,6 +185,19 @@ impl<'t> Keeper<'t> {
         self.transaction
             .prepare_cached("INSERT INTO superseded VALUES (?1, ?2)")?
             .execute(params![file.number, older])?;
+        Ok(())
+    }
+
+    /// Notes what a resource refers to, of the types that are read by reference.
+    fn note_references(&self, text: &str) -> Result<(), CrawlError> {
+        if self.files.watched.is_empty() {
+            return Ok(());
+        }
+        let mut note =
+            self.transaction.prepare_cached("INSERT OR IGNORE INTO wanted (resource_type, id) VALUES (?1, ?2)")?;
+        for (name, id) in reference::targets(text).filter(|(name, _)| self.files.watched.contains(&**name)) {
+            note.execute(params![name, id])?;
+        }
         Ok(())
     }
 

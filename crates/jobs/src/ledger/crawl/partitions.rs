@@ -2,60 +2,147 @@
 
 use fhirvest_crawler::{
     ending::EndedBy,
-    store::{Partition, PartitionKey, Progress},
+    store::{Parent, Partition, PartitionKey, Progress, Summary},
+    strategy::Bucket,
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{CrawlError, Superseded, ended_by};
 
-pub(super) fn list(connection: &Connection, resource_type: &str) -> Result<Vec<Partition>, CrawlError> {
-    let mut statement = connection.prepare_cached("SELECT * FROM partition WHERE resource_type = ?1 ORDER BY place")?;
+pub(super) fn open(connection: &Connection, resource_type: &str, limit: usize) -> Result<Vec<Partition>, CrawlError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM partition WHERE resource_type = ?1 AND ended_by IS NULL ORDER BY place LIMIT ?2",
+    )?;
     let mut trail = connection.prepare_cached("SELECT url_hash FROM trail WHERE partition = ?1 ORDER BY page")?;
-    let mut rows = statement.query([resource_type])?;
+    let mut rows = statement.query(params![resource_type, signed(limit)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let key: String = row.get("key")?;
-        let ending: Option<String> = row.get("ended_by")?;
         let hashes = trail.query_map([&key], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?;
         let progress = Progress {
             cursor: row.get("cursor")?,
-            ended_by: ending.as_deref().map(ended_by).transpose()?,
+            ended_by: None,
             pages: row.get::<_, i64>("pages")?.unsigned_abs(),
             server_total: row.get::<_, Option<i64>>("server_total")?.map(i64::unsigned_abs),
             restarts: row.get("restarts")?,
             trail: hashes.collect::<rusqlite::Result<_>>()?,
-            state: row.get("state")?,
         };
-        let (resource_type, search) = (row.get("resource_type")?, row.get("search")?);
-        found.push(Partition { key: PartitionKey(key), resource_type, search, progress });
+        let text: String = row.get("bucket")?;
+        let bucket = serde_json::from_str(&text).map_err(|_| CrawlError::Unreadable(format!("the share {text:?}")))?;
+        let resource_type = row.get("resource_type")?;
+        found.push(Partition { key: PartitionKey(key), resource_type, bucket, progress });
     }
     Ok(found)
 }
 
+pub(super) fn summary(connection: &Connection, resource_type: &str) -> Result<Summary, CrawlError> {
+    let count = |number: i64| number.unsigned_abs();
+    let mut summary = connection
+        .prepare_cached(
+            "SELECT count(*), count(*) FILTER (WHERE ended_by IS NULL), coalesce(sum(pages), 0),
+             coalesce(max(server_total) FILTER (WHERE kind = 'root'),
+                      sum(server_total) FILTER (WHERE coalesce(ended_by, '') <> 'split')),
+             count(*) FILTER (WHERE kind = 'all') > 0
+             FROM partition WHERE resource_type = ?1",
+        )?
+        .query_row([resource_type], |row| {
+            Ok(Summary {
+                partitions: count(row.get(0)?),
+                open: count(row.get(1)?),
+                pages: count(row.get(2)?),
+                server_total: row.get::<_, Option<i64>>(3)?.map(count),
+                whole_search: row.get(4)?,
+                ..Summary::default()
+            })
+        })?;
+    let mut endings = connection.prepare_cached(
+        "SELECT ended_by FROM partition WHERE resource_type = ?1 AND ended_by IS NOT NULL GROUP BY 1 ORDER BY min(place)",
+    )?;
+    for text in endings.query_map([resource_type], |row| row.get::<_, String>(0))? {
+        summary.endings.push(ended_by(&text?)?);
+    }
+    if let Some(broken) = summary.endings.iter().find(|ending| !ending.is_whole()) {
+        let query = "SELECT detail FROM partition WHERE resource_type = ?1 AND ended_by = ?2 ORDER BY place LIMIT 1";
+        let detail = connection
+            .prepare_cached(query)?
+            .query_row(params![resource_type, broken.to_string()], |row| row.get(0))
+            .optional()?;
+        summary.detail = detail.flatten();
+    }
+    summary.missing = connection
+        .prepare_cached(
+            "SELECT count(*) FROM wanted WHERE resource_type = ?1 AND asked = 1 AND id NOT IN (
+               SELECT id FROM held WHERE type = (SELECT number FROM resource_type WHERE name = ?1))",
+        )?
+        .query_row([resource_type], |row| row.get(0).map(count))?;
+    Ok(summary)
+}
+
+pub(super) fn wanted(connection: &Connection, resource_type: &str, limit: usize) -> Result<Vec<String>, CrawlError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM wanted WHERE resource_type = ?1 AND asked = 0 AND NOT EXISTS (
+           SELECT 1 FROM held WHERE type = (SELECT number FROM resource_type WHERE name = ?1) AND held.id = wanted.id)
+         ORDER BY id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![resource_type, signed(limit)], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(super) fn add(
     connection: &mut Connection,
-    parent: Option<&PartitionKey>,
+    parent: Option<&Parent>,
     partitions: &[Partition],
 ) -> Result<(), CrawlError> {
     let commit = connection.transaction()?;
-    for partition in partitions {
-        commit.execute(
-            "INSERT OR IGNORE INTO partition (key, place, resource_type, search, cursor, state)
-             VALUES (?1, (SELECT coalesce(max(place), 0) + 1 FROM partition), ?2, ?3, ?4, ?5)",
-            params![
-                partition.key.0,
-                partition.resource_type,
-                partition.search,
-                partition.progress.cursor,
-                partition.progress.state
-            ],
-        )?;
-    }
-    if let Some(PartitionKey(parent)) = parent {
-        let split = EndedBy::Split.to_string();
-        commit.execute("UPDATE partition SET cursor = NULL, ended_by = ?2 WHERE key = ?1", params![parent, split])?;
+    insert(&commit, partitions)?;
+    match parent {
+        None => {}
+        Some(Parent::Split(PartitionKey(key))) => {
+            let split = EndedBy::Split.to_string();
+            commit.execute("UPDATE partition SET cursor = NULL, ended_by = ?2 WHERE key = ?1", params![key, split])?;
+        }
+        Some(Parent::Feed(PartitionKey(key), bucket)) => {
+            commit.execute("UPDATE partition SET bucket = ?2 WHERE key = ?1", params![key, json(bucket)?])?;
+        }
     }
     Ok(commit.commit()?)
+}
+
+/// Adds partitions within a commit; one that is known already stays as it is.
+pub(super) fn insert(commit: &Connection, partitions: &[Partition]) -> Result<(), CrawlError> {
+    let mut add = commit.prepare_cached(
+        "INSERT OR IGNORE INTO partition (key, place, resource_type, bucket, kind, cursor, ended_by, server_total)
+         VALUES (?1, (SELECT coalesce(max(place), 0) + 1 FROM partition), ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let mut ask = commit.prepare_cached(
+        "INSERT INTO wanted VALUES (?1, ?2, 1) ON CONFLICT (resource_type, id) DO UPDATE SET asked = 1",
+    )?;
+    for partition in partitions {
+        let kind = match &partition.bucket {
+            Bucket::Root => "root",
+            Bucket::All => "all",
+            _ => "part",
+        };
+        let progress = &partition.progress;
+        let ended_by = progress.ended_by.map(|ended_by| ended_by.to_string());
+        let total = progress.server_total.map(|total| i64::try_from(total).unwrap_or(i64::MAX));
+        let (name, bucket) = (&partition.resource_type, json(&partition.bucket)?);
+        add.execute(params![partition.key.0, name, bucket, kind, progress.cursor, ended_by, total])?;
+        if let Bucket::Read { ids } = &partition.bucket {
+            for id in ids {
+                ask.execute(params![name, id])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn json(bucket: &Bucket) -> Result<String, CrawlError> {
+    serde_json::to_string(bucket).map_err(|error| CrawlError::Unreadable(error.to_string()))
+}
+
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 pub(super) fn close(
@@ -90,8 +177,7 @@ pub(super) fn ids(
         "SELECT id FROM held WHERE type = (SELECT number FROM resource_type WHERE name = ?1)
          AND (?2 IS NULL OR id > ?2) ORDER BY id LIMIT ?3",
     )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![resource_type, after, limit], |row| row.get(0))?;
+    let rows = statement.query_map(params![resource_type, after, signed(limit)], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -1,0 +1,111 @@
+//! The first page of a search, which is not always to be had by the plain question, and the search's address.
+
+use std::sync::atomic::Ordering;
+
+use fhirvest_fhir::bundle::Mode;
+
+use super::{Crawl, ResourcePlan, sweep::Task};
+use crate::{
+    judgement::{Refusal, RefusalKind},
+    retry::{FetchError, Fetched},
+    store::Store,
+    strategy::{Bucket, Paging},
+    suspicion,
+    transport::Transport,
+};
+
+/// The page sizes to try, those below the plan's, when a server answers with nothing, too much, or only errors (habits
+/// 10, 15 and 17 of the crawling notes): the commonest hidden ceiling, and one that hardly any server is too weak for.
+const SMALLER_PAGES: [u32; 2] = [100, 10];
+
+/// The search to try when a server refuses one without a filter (habit 11): everything since before there was FHIR.
+const EVER: (&str, &str) = ("_lastUpdated", "ge1900-01-01");
+
+/// Page sizes below the one asked for that are worth a try.
+pub(super) fn smaller(asked: Option<u32>) -> impl Iterator<Item = u32> {
+    SMALLER_PAGES.into_iter().filter(move |size| asked.is_some_and(|asked| *size < asked))
+}
+
+/// The search of a share of a type, relative to the base URL.
+pub(super) fn search(plan: &ResourcePlan, bucket: &Bucket, page_size: Option<u32>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(&plan.params).extend_pairs(bucket.params(&plan.strategy));
+    if let Some(size) = page_size {
+        query.append_pair("_count", &size.to_string());
+    }
+    if let Paging::Offset(offset) = &plan.paging {
+        query.append_pair(&offset.param, &offset.first.to_string());
+    }
+    let query = query.finish();
+    if query.is_empty() { plan.resource_type.clone() } else { format!("{}?{query}", plan.resource_type) }
+}
+
+/// Matches among the entries: resources of the type that the server does not mark as included.
+pub(super) fn matches_of(page: &Fetched, resource_type: &str) -> u64 {
+    let of_type = |entry: &&fhirvest_fhir::bundle::Entry| {
+        &*entry.resource_type == resource_type && entry.mode != Some(Mode::Include)
+    };
+    page.page.entries.iter().filter(of_type).count() as u64
+}
+
+pub(super) fn gone() -> Refusal {
+    Refusal { kind: RefusalKind::Gone, message: "the kept cursor is no address".into() }
+}
+
+impl<T: Transport, S: Store> Crawl<T, S> {
+    /// The first page of a search. A zero is not believed at once, and a refusal of the search as such not taken as the
+    /// last word: some servers answer a large `_count` with nothing and a search without a filter with an error.
+    pub(super) async fn first_page(&self, task: &Task<'_>, bucket: &Bucket) -> Result<Fetched, FetchError> {
+        let plan = task.plan;
+        let asked = task.page_size();
+        let text = task.search(bucket);
+        let first = self.search(&text).await;
+        match &first {
+            Ok(page) if matches_of(page, &plan.resource_type) > 0 || page.page.link("next").is_some() => {
+                task.found.store(true, Ordering::Relaxed);
+                return first;
+            }
+            // Other searches of this type have found something with pages of this size: this one is empty.
+            Ok(_) if task.found.load(Ordering::Relaxed) => return first,
+            Ok(_) => {}
+            Err(FetchError::Refused(refusal)) if refusal.kind == RefusalKind::Search => {}
+            // It may be the size of the answer that the server cannot manage.
+            Err(FetchError::Unavailable { answered: true, .. }) => {}
+            Err(_) => return first,
+        }
+        let mut rungs: Vec<(String, Option<u32>)> =
+            smaller(asked).map(|size| (suspicion::with(&text, &[("_count", &size.to_string())]), Some(size))).collect();
+        let filtered = *bucket != Bucket::All || plan.params.iter().any(|(name, _)| name == EVER.0);
+        if !matches!(first, Err(FetchError::Unavailable { .. })) && !filtered {
+            let size = smaller(asked).next().or(asked).map(|size| size.to_string());
+            let size = size.as_deref().map(|size| ("_count", size));
+            rungs.push((suspicion::with(&text, &[Some(EVER), size].into_iter().flatten().collect::<Vec<_>>()), None));
+        }
+        for (rung, size) in rungs {
+            match self.search(&rung).await {
+                Ok(page) if matches_of(&page, &plan.resource_type) > 0 => {
+                    tracing::info!(
+                        resource_type = plan.resource_type,
+                        search = rung,
+                        "this search works where the plain one does not"
+                    );
+                    task.found.store(true, Ordering::Relaxed);
+                    if let Some(size) = size {
+                        task.learn_page_size(size);
+                    }
+                    return Ok(page);
+                }
+                Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(stop),
+                _ => {}
+            }
+        }
+        first
+    }
+
+    pub(super) async fn search(&self, search: &str) -> Result<Fetched, FetchError> {
+        match self.source.absolute(search) {
+            Ok(url) => self.fetcher.page(&url).await,
+            Err(_) => Err(FetchError::Refused(gone())),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The crawl: for each resource type its partitions, for each partition page after page, each committed with the cursor
+//! that follows it while the next is already being fetched.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use crate::{
+    ending::{EndedBy, Evidence, Status, judge},
+    event::{Event, EventSink},
+    retry::Retrying,
+    source::{Limits, Source},
+    store::{Store, TypeCounts},
+    strategy::{Closure, Paging, Strategy, levels},
+    transport::Transport,
+};
+
+mod advice;
+mod first;
+mod partition;
+mod read;
+mod sweep;
+
+use sweep::{Notes, Task};
+
+/// How to crawl one resource type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourcePlan {
+    /// The type.
+    pub resource_type: String,
+    /// `_count`; absent leaves it to the server.
+    pub page_size: Option<u32>,
+    /// Parameters of every search.
+    pub params: Vec<(String, String)>,
+    /// The least share of the server's own count for completeness.
+    pub min_coverage: f64,
+    /// How the type is enumerated.
+    pub strategy: Strategy,
+    /// How the pages of its searches follow each other.
+    pub paging: Paging,
+    /// Matches that the server is known to give at most of one search.
+    pub cap: Option<u64>,
+}
+
+impl ResourcePlan {
+    /// One search without parameters, followed by its links.
+    #[must_use]
+    pub fn new(resource_type: &str) -> Self {
+        Self {
+            resource_type: resource_type.to_owned(),
+            page_size: None,
+            params: Vec::new(),
+            min_coverage: 0.98,
+            strategy: Strategy::Bare,
+            paging: Paging::Links,
+            cap: None,
+        }
+    }
+
+    /// The strategy's name in job files and reports.
+    #[must_use]
+    pub fn strategy_name(&self) -> &'static str {
+        self.strategy.name(&self.paging)
+    }
+}
+
+/// What the crawl of one type came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceOutcome {
+    /// The type.
+    pub resource_type: String,
+    /// How it was enumerated.
+    pub strategy: String,
+    /// What it came to.
+    pub status: Status,
+    /// The ending that decided.
+    pub ended_by: Option<EndedBy>,
+    /// Whether the partitions together hold everything by construction.
+    pub partition_closed: bool,
+    /// Searches, or reads in groups, that the type was divided into; those that were divided further are not counted.
+    #[serde(default)]
+    pub partitions: u64,
+    /// Pages committed, over all partitions and restarts.
+    pub pages: u64,
+    /// What became of the entries.
+    pub counts: TypeCounts,
+    /// The server's own count.
+    pub server_total: Option<u64>,
+    /// Ids as a share of the server's count, at most 1.
+    pub coverage: Option<f64>,
+    /// Whether the server could not be reached, or failed, after all retries.
+    pub unavailable: bool,
+    /// What the server said, and what to do, where it did not end well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
+}
+
+/// What a crawl came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CrawlOutcome {
+    /// By type, in the order of the plans. Types whose crawl was stopped are judged by what they have.
+    pub resources: Vec<ResourceOutcome>,
+    /// The server asks to come back later; cursors are kept.
+    pub retry_not_before: Option<DateTime<Utc>>,
+    /// The crawl was stopped; cursors are kept.
+    pub interrupted: bool,
+}
+
+/// One crawl: a server, a store, and somebody who is told.
+pub struct Crawl<T, S> {
+    fetcher: Retrying<T>,
+    store: Arc<S>,
+    source: Source,
+    limits: Limits,
+    /// Partitions in flight, over all types.
+    concurrency: usize,
+    events: Arc<dyn EventSink>,
+}
+
+impl<T: Transport, S: Store> Crawl<T, S> {
+    /// Prepares a crawl with at most `concurrency` requests in flight.
+    pub fn new(
+        fetcher: Retrying<T>,
+        store: Arc<S>,
+        source: Source,
+        limits: Limits,
+        concurrency: usize,
+        events: Arc<dyn EventSink>,
+    ) -> Self {
+        Self { fetcher, store, source, limits, concurrency: concurrency.max(1), events }
+    }
+
+    /// Crawls every type, several partitions at a time, going on where the store says that an earlier crawl stopped.
+    /// Types that hang on others come after them, whatever the order of the plans.
+    ///
+    /// # Errors
+    /// The store fails. What the server does is no error; it is in the outcome.
+    pub async fn run(&self, plans: &[ResourcePlan]) -> Result<CrawlOutcome, S::Error> {
+        let slots = Semaphore::new(self.concurrency);
+        let tasks: Vec<Task> = plans.iter().map(Task::new).collect();
+        let mut all: BTreeMap<usize, Notes> = BTreeMap::new();
+        for level in levels(plans) {
+            // Reads of one type may name resources of another: round after round until nobody wants anything more.
+            let repeated = level.iter().all(|place| plans[*place].strategy == Strategy::IdRead);
+            loop {
+                let sweeps = level.iter().map(|place| self.sweep(&tasks[*place], &slots));
+                let mut more = false;
+                for (place, swept) in level.iter().zip(join_all(sweeps).await) {
+                    let notes = swept?;
+                    more |= notes.handed_out;
+                    all.entry(*place).or_default().add(notes);
+                }
+                let stopped = all.values().any(Notes::stopped);
+                if !more || !repeated || stopped {
+                    break;
+                }
+            }
+            if all.values().any(Notes::stopped) {
+                break;
+            }
+        }
+        self.outcomes(plans, &mut all).await
+    }
+
+    async fn outcomes(
+        &self,
+        plans: &[ResourcePlan],
+        all: &mut BTreeMap<usize, Notes>,
+    ) -> Result<CrawlOutcome, S::Error> {
+        let mut outcome = CrawlOutcome { resources: Vec::new(), retry_not_before: None, interrupted: false };
+        let mut found: BTreeMap<usize, ResourceOutcome> = BTreeMap::new();
+        for place in levels(plans).into_iter().flatten() {
+            let notes = all.remove(&place).unwrap_or_default();
+            let plan = &plans[place];
+            outcome.retry_not_before = outcome.retry_not_before.max(notes.later);
+            outcome.interrupted |= notes.interrupted;
+            let sources = plans.iter().enumerate().filter(|(other, one)| match &plan.strategy {
+                Strategy::IdRead => *other != place,
+                strategy => strategy.source() == Some(one.resource_type.as_str()),
+            });
+            let sources: Vec<_> = sources.filter_map(|(other, _)| found.get(&other)).collect();
+            let resource = self.outcome(plan, &notes, &sources).await?;
+            let (status, unique) = (resource.status, resource.counts.archived);
+            self.events.event(&Event::TypeEnded { resource_type: plan.resource_type.clone(), status, unique });
+            found.insert(place, resource);
+        }
+        outcome.resources = found.into_values().collect();
+        Ok(outcome)
+    }
+
+    async fn outcome(
+        &self,
+        plan: &ResourcePlan,
+        notes: &Notes,
+        sources: &[&ResourceOutcome],
+    ) -> Result<ResourceOutcome, S::Error> {
+        let name = &plan.resource_type;
+        let summary = self.store.summary(name).await?;
+        let counts = self.store.counts(name).await?;
+        // A parameter that the server does not heed makes any search one for everything.
+        let closure = if summary.whole_search { Closure::Closed } else { plan.strategy.closure() };
+        let evidence = Evidence {
+            unique: counts.archived,
+            server_total: summary.server_total,
+            min_coverage: plan.min_coverage,
+            closure,
+            sources_whole: sources_whole(plan, sources),
+        };
+        let mut endings = summary.endings.clone();
+        match &plan.strategy {
+            // What ended the sweep that brings them along ended them.
+            Strategy::IncludedBy { .. } => endings = sources.iter().filter_map(|one| one.ended_by).collect(),
+            Strategy::IdRead if counts.received == 0 && summary.missing > 0 => endings = vec![EndedBy::Unsupported],
+            _ => {}
+        }
+        if summary.open > 0 && !(plan.strategy == Strategy::IdRead && summary.open == 1 && !notes.stopped()) {
+            endings.push(EndedBy::Interrupted);
+        }
+        let (status, ended_by) = judge(&endings, &evidence);
+        let detail = notes.detail.clone().or(summary.detail);
+        let detail = match status {
+            Status::Complete | Status::Empty => advice::what_to_know(plan, &summary.missing, summary.whole_search),
+            Status::Partial => detail.or_else(|| Some(advice::why_partial(plan, ended_by, &evidence))),
+            _ => detail.or_else(|| advice::why_nothing(plan, sources)),
+        };
+        Ok(ResourceOutcome {
+            resource_type: name.clone(),
+            strategy: plan.strategy_name().into(),
+            status,
+            ended_by,
+            partition_closed: closure == Closure::Closed,
+            partitions: summary.partitions,
+            pages: summary.pages,
+            counts,
+            server_total: summary.server_total,
+            coverage: evidence.coverage(),
+            unavailable: notes.unavailable,
+            detail,
+        })
+    }
+}
+
+/// Whether what a type hangs on is all there.
+fn sources_whole(plan: &ResourcePlan, sources: &[&ResourceOutcome]) -> bool {
+    let is_whole = |one: &&ResourceOutcome| {
+        matches!(one.status, Status::Complete | Status::Empty)
+            // What a server does not have cannot refer to anything.
+            || (plan.strategy == Strategy::IdRead && one.status == Status::Unsupported)
+    };
+    (plan.strategy.source().is_none() || !sources.is_empty()) && sources.iter().all(is_whole)
+}
+
+/// The address that a search of a type would ask first, for messages.
+#[must_use]
+pub fn search_url(source: &Source, plan: &ResourcePlan) -> Option<Url> {
+    let bucket = plan.strategy.roots().into_iter().next().unwrap_or(crate::strategy::Bucket::All);
+    source.absolute(&first::search(plan, &bucket, plan.page_size)).ok()
+}

@@ -1,0 +1,390 @@
+//! One partition, page after page, to its end, to its parts, or to where it has to stop.
+
+use std::{collections::HashSet, sync::atomic::Ordering};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Crawl, ResourcePlan, advice,
+    first::{gone, matches_of, smaller},
+    sweep::Task,
+};
+use crate::{
+    ending::EndedBy,
+    event::Event,
+    judgement::{Refusal, RefusalKind},
+    paging::{self, Counted, Step, Trail},
+    retry::{FetchError, Fetched},
+    store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Store},
+    strategy::{Bucket, Paging},
+    suspicion::{self, Doubt, End, Order},
+    transport::Transport,
+};
+
+/// Pages in a row with entries but nothing new after which a server is taken to serve everything again.
+const PAGES_WITHOUT_NEWS: u32 = 3;
+
+/// Empty pages in a row with a next link after which a server is taken to page for ever. An empty page in the middle is
+/// legal, and servers that filter after paging send many.
+const EMPTY_PAGES: u32 = 100;
+
+/// Ids read from the store in one go: bounds the memory of a look for an id.
+const IDS_AT_A_TIME: usize = 10_000;
+
+/// How a partition stopped.
+pub(super) enum Stop {
+    Ended,
+    Failed { detail: String, unavailable: bool },
+    Later(DateTime<Utc>, String),
+    Cancelled,
+}
+
+enum Follow {
+    Ended(EndedBy),
+    Stopped(FetchError),
+}
+
+/// What a partition is while it is driven.
+struct Drive<'a> {
+    task: &'a Task<'a>,
+    key: &'a PartitionKey,
+    bucket: &'a Bucket,
+    trail: Trail,
+    /// The walk that is going on began with the first page.
+    from_first: bool,
+}
+
+impl Drive<'_> {
+    fn plan(&self) -> &ResourcePlan {
+        self.task.plan
+    }
+
+    /// The partitions to go on with in this one's place.
+    fn parts(&self, refused: bool) -> Vec<Partition> {
+        let parts = self.bucket.split(&self.plan().strategy, refused);
+        parts.into_iter().map(|bucket| Partition::new(&self.plan().resource_type, bucket)).collect()
+    }
+}
+
+impl<T: Transport, S: Store> Crawl<T, S> {
+    /// Drives one partition.
+    pub(super) async fn partition(&self, task: &Task<'_>, partition: Partition) -> Result<Stop, S::Error> {
+        let Partition { key, bucket, progress, .. } = partition;
+        if let Bucket::Read { ids } = &bucket {
+            return self.read(task, &key, ids).await;
+        }
+        let mut restarts = progress.restarts;
+        let mut drive =
+            Drive { task, key: &key, bucket: &bucket, trail: Trail::new(&progress.trail), from_first: true };
+        let mut cursor = progress.cursor;
+        loop {
+            let from_first = cursor.is_none();
+            let fetched = match &cursor {
+                None => self.first_page(task, &bucket).await,
+                Some(cursor) => match self.source.absolute(cursor) {
+                    Ok(url) => self.fetcher.page(&url).await,
+                    // A cursor that this program wrote: only a changed file can break it.
+                    Err(_) => Err(FetchError::Refused(gone())),
+                },
+            };
+            let error = match self.follow(&mut drive, fetched, from_first).await? {
+                Follow::Ended(ended_by) => {
+                    self.events.event(&Event::PartitionEnded { partition: key.0.clone(), ended_by });
+                    return Ok(Stop::Ended);
+                }
+                Follow::Stopped(FetchError::Cancelled) => return Ok(Stop::Cancelled),
+                Follow::Stopped(FetchError::Later { not_before, reason }) => {
+                    return Ok(Stop::Later(not_before, reason));
+                }
+                Follow::Stopped(error) => error,
+            };
+            if self.is_split_after(&drive, &error).await? {
+                return Ok(Stop::Ended);
+            }
+            if !drive.trail.is_empty() && restarts < self.limits.max_restarts && goes_on_anew(task, &error) {
+                // Once more from the beginning: what is held is not archived again.
+                restarts += 1;
+                self.store.close(&key, None, Some(said(&error))).await?;
+                (drive.trail, cursor) = (Trail::default(), None);
+                continue;
+            }
+            let (ended_by, detail) = last_word(&drive, &error, restarts);
+            let unavailable = matches!(error, FetchError::Unavailable { .. });
+            let stop = self.give_up(&key, ended_by, detail).await?;
+            return Ok(match stop {
+                Stop::Failed { detail, .. } => Stop::Failed { detail, unavailable },
+                other => other,
+            });
+        }
+    }
+
+    /// Divides a partition that the server does not answer into smaller ones, where that may help.
+    async fn is_split_after(&self, drive: &Drive<'_>, error: &FetchError) -> Result<bool, S::Error> {
+        let too_much = match error {
+            FetchError::Refused(refusal) => matches!(refusal.kind, RefusalKind::Search),
+            FetchError::Unavailable { answered, .. } => *answered,
+            _ => false,
+        };
+        if !too_much || drive.task.no_refusal_splits.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        if !drive.bucket.may_split_after_refusal() {
+            drive.task.no_refusal_splits.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
+        let parts = drive.parts(true);
+        if parts.is_empty() {
+            return Ok(false);
+        }
+        self.store.add_partitions(Some(Parent::Split(drive.key.clone())), parts).await?;
+        self.events.event(&Event::PartitionEnded { partition: drive.key.0.clone(), ended_by: EndedBy::Split });
+        Ok(true)
+    }
+
+    pub(super) async fn give_up(
+        &self,
+        key: &PartitionKey,
+        ended_by: EndedBy,
+        detail: String,
+    ) -> Result<Stop, S::Error> {
+        self.store.close(key, Some(ended_by), Some(detail.clone())).await?;
+        self.events.event(&Event::PartitionEnded { partition: key.0.clone(), ended_by });
+        Ok(Stop::Failed { detail, unavailable: false })
+    }
+
+    /// Commits page after page; the next one is fetched while one is committed.
+    async fn follow(
+        &self,
+        drive: &mut Drive<'_>,
+        mut fetched: Result<Fetched, FetchError>,
+        from_first: bool,
+    ) -> Result<Follow, S::Error> {
+        drive.from_first = from_first;
+        let resource_type = &drive.task.plan.resource_type;
+        let (mut without_news, mut empty, mut first) = (0, 0, from_first);
+        let mut seen: u64 = 0;
+        let (mut own, mut again) = (0, 0);
+        loop {
+            let page = match fetched {
+                Ok(page) => page,
+                Err(error) => return Ok(Follow::Stopped(error)),
+            };
+            let url_hash = paging::url_hash(&page.url);
+            drive.trail.add(url_hash);
+            let matches = matches_of(&page, resource_type);
+            seen += matches;
+            let after = match self.after(drive, &page, (matches, seen), first).await? {
+                Ok(after) => after,
+                Err(error) => return Ok(Follow::Stopped(error)),
+            };
+            first = false;
+            let is_empty = page.page.entry_slots == 0;
+            let total = page.page.total;
+            let (next, ended_by) = match &after {
+                Step::Next(url) => (Some(url.clone()), None),
+                Step::End(ended_by) => (None, Some(*ended_by)),
+            };
+            let kept = match after {
+                Step::Next(url) => After::Next(self.source.relative(&url)),
+                Step::End(EndedBy::Split) => After::Split(drive.parts(false)),
+                Step::End(ended_by) => After::End(ended_by),
+            };
+            let commit = PageCommit {
+                partition: drive.key.clone(),
+                body: page.body,
+                entries: page.page.entries,
+                total,
+                after: kept,
+                url_hash,
+            };
+            let counts = match (next, ended_by) {
+                (Some(url), _) => {
+                    let (counts, next) = tokio::join!(self.store.commit(commit), self.fetcher.page(&url));
+                    fetched = next;
+                    counts?
+                }
+                (None, ended_by) => {
+                    let counts = self.store.commit(commit).await?;
+                    self.committed(drive.plan(), drive.key, counts, total);
+                    return Ok(Follow::Ended(ended_by.unwrap_or(EndedBy::LastPage)));
+                }
+            };
+            self.committed(drive.plan(), drive.key, counts, total);
+            own += counts.new_matches;
+            again += counts.duplicates;
+            (without_news, empty) = match (is_empty, counts.archived) {
+                (true, _) => (without_news, empty + 1),
+                // What an earlier walk or another partition has brought may come once more: that is no sign of a loop.
+                (false, 0) if again <= self.store.counts(resource_type).await?.archived.saturating_sub(own) => (0, 0),
+                (false, 0) => (without_news + 1, 0),
+                (false, _) => (0, 0),
+            };
+            if without_news >= PAGES_WITHOUT_NEWS || empty >= EMPTY_PAGES {
+                self.store.close(drive.key, Some(EndedBy::NoNewIds), None).await?;
+                return Ok(Follow::Ended(EndedBy::NoNewIds));
+            }
+        }
+    }
+
+    /// What follows a page: the next one, the end, or, as the ending `split`, smaller partitions. `matches` are those of
+    /// the page and those of the search so far.
+    async fn after(
+        &self,
+        drive: &Drive<'_>,
+        page: &Fetched,
+        (matches, seen): (u64, u64),
+        first: bool,
+    ) -> Result<Result<Step, FetchError>, S::Error> {
+        let plan = drive.plan();
+        let asked = drive.task.page_size();
+        let total = page.page.total;
+        let full = asked.is_some_and(|size| matches >= u64::from(size));
+        if first && let Some(max_bucket) = plan.strategy.max_bucket().filter(|_| *drive.bucket != Bucket::All) {
+            let more = page.page.link("next").is_some() || full;
+            let count = match total {
+                None if more => match self.count(drive.task, &drive.task.search(drive.bucket)).await {
+                    Ok(count) => count,
+                    Err(Stop::Later(not_before, reason)) => return Ok(Err(FetchError::Later { not_before, reason })),
+                    Err(_) => return Ok(Err(FetchError::Cancelled)),
+                },
+                total => total,
+            };
+            if count.is_some_and(|count| count >= max_bucket) && !drive.parts(false).is_empty() {
+                return Ok(Ok(Step::End(EndedBy::Split)));
+            }
+        }
+        let mut step = match &plan.paging {
+            Paging::Links => paging::next(&self.source, &page.page, &page.url, &drive.trail, self.limits.max_pages),
+            Paging::Offset(offset) => {
+                let entries = page.page.entry_slots as u64;
+                let counted = Counted { matches, entries, asked: asked.map(u64::from), total };
+                paging::next_offset(offset, &counted, &page.url, &drive.trail, self.limits.max_pages)
+            }
+            Paging::FirstPageOnly => {
+                let more = full || page.page.link("next").is_some() || total.is_some_and(|total| total > matches);
+                Step::End(if more { EndedBy::ShortPageWithoutNext } else { EndedBy::LastPage })
+            }
+        };
+        if first && full && step == Step::End(EndedBy::LastPage) && total.is_some_and(|total| total > seen) {
+            step = Step::End(EndedBy::ShortPageWithoutNext);
+        }
+        if step == Step::End(EndedBy::LastPage) {
+            let end = End { seen, total, asked, only_page: first, resumed: !drive.from_first, cap: plan.cap };
+            if let Some(doubt) = suspicion::doubt(&end)
+                && let Some(ended_by) = self.look_into(drive, &doubt, page).await?
+            {
+                step = Step::End(ended_by);
+            }
+        }
+        let incomplete = matches!(
+            step,
+            Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink | EndedBy::PageLimit)
+        );
+        if incomplete && !drive.parts(false).is_empty() {
+            step = Step::End(EndedBy::Split);
+        }
+        Ok(Ok(step))
+    }
+
+    /// Asks for both ends of what a search that ended in good order should have brought: an id there that is not held
+    /// proves that there is more; both ends in order and held disprove it; where the server cannot be asked, the doubt
+    /// itself decides.
+    async fn look_into(&self, drive: &Drive<'_>, doubt: &Doubt, last: &Fetched) -> Result<Option<EndedBy>, S::Error> {
+        let resource_type = &drive.plan().resource_type;
+        let search = drive.task.search(drive.bucket);
+        let mut disproved = true;
+        for order in [Order::Descending, Order::Ascending] {
+            let Ok(page) = self.search(&suspicion::end_of(&search, order)).await else {
+                disproved = false;
+                continue;
+            };
+            let ids = suspicion::ids(&page.page, resource_type);
+            disproved &= suspicion::is_in_order(&ids, order);
+            let mut missing: HashSet<&str> = ids.into_iter().collect();
+            // The last page is not committed yet.
+            for id in suspicion::ids(&last.page, resource_type) {
+                missing.remove(id);
+            }
+            let mut after: Option<String> = None;
+            while !missing.is_empty() {
+                let held = self.store.ids(resource_type, after.as_deref(), IDS_AT_A_TIME).await?;
+                for id in &held {
+                    missing.remove(id.as_str());
+                }
+                match held.into_iter().next_back() {
+                    Some(id) => after = Some(id),
+                    None => return Ok(Some(doubt.ended_by)),
+                }
+            }
+        }
+        Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by))
+    }
+
+    pub(super) fn committed(
+        &self,
+        plan: &ResourcePlan,
+        key: &PartitionKey,
+        counts: PageCounts,
+        server_total: Option<u64>,
+    ) {
+        self.events.event(&Event::PageCommitted {
+            resource_type: plan.resource_type.clone(),
+            partition: key.0.clone(),
+            counts,
+            server_total,
+        });
+    }
+}
+
+/// Whether a partition that had begun should begin anew after this: where the server lost its place, or cannot manage
+/// pages of this size.
+fn goes_on_anew(task: &Task<'_>, error: &FetchError) -> bool {
+    match error {
+        FetchError::Refused(Refusal { kind, .. }) => {
+            matches!(kind, RefusalKind::Gone | RefusalKind::NotFound | RefusalKind::Search)
+        }
+        FetchError::Unavailable { answered: true, .. } => match smaller(task.page_size()).next() {
+            Some(size) => {
+                task.learn_page_size(size);
+                true
+            }
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+fn said(error: &FetchError) -> String {
+    match error {
+        FetchError::Refused(refusal) => refusal.message.clone(),
+        FetchError::Unavailable { reason, .. } | FetchError::Later { reason, .. } => reason.clone(),
+        FetchError::Cancelled => "stopped".into(),
+    }
+}
+
+/// How a partition ends that cannot go on, and what to say of it.
+fn last_word(drive: &Drive<'_>, error: &FetchError, restarts: u32) -> (EndedBy, String) {
+    let name = &drive.plan().resource_type;
+    match error {
+        FetchError::Refused(refusal) => {
+            let lost = matches!(refusal.kind, RefusalKind::Gone | RefusalKind::NotFound | RefusalKind::Search);
+            if lost && !drive.trail.is_empty() {
+                let detail = format!(
+                    "{name}: the server lost its place {} times ({}): larger pages or a higher rate may end the crawl sooner",
+                    restarts + 1,
+                    refusal.message
+                );
+                return (EndedBy::DeadCursor, detail);
+            }
+            let (ended_by, advice) = advice::refused(refusal.kind);
+            (ended_by, format!("{name}: {}: {advice}", refusal.message))
+        }
+        FetchError::Unavailable { attempts, reason, .. } => (
+            EndedBy::Error,
+            format!(
+                "{name}: no answer after {attempts} attempts ({reason}): check the base URL and the network, or run again later"
+            ),
+        ),
+        FetchError::Later { .. } | FetchError::Cancelled => (EndedBy::Interrupted, format!("{name}: stopped")),
+    }
+}

@@ -1,0 +1,285 @@
+//! The share of a type that one partition asks for: its parameters, and its parts.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Strategy;
+
+/// A value that no resource has: letters only, so that it is a name, a code and an id.
+pub const IMPOSSIBLE: &str = "zzqxfhirvestnone";
+
+/// The longest beginning of a name: what still finds too much then is not split further.
+const LONGEST_PREFIX: usize = 12;
+
+/// Characters inside of names besides letters and digits.
+const INSIDE_NAMES: &str = " '-.";
+
+/// The share of a type that one partition asks for. Kept in the ledger as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Bucket {
+    /// No request of its own: holds the server's count of the whole type, over all partitions.
+    Root,
+    /// Everything in one search.
+    All,
+    /// One value of the list.
+    Value {
+        /// The value.
+        value: String,
+    },
+    /// What begins so.
+    Prefix {
+        /// The beginning.
+        text: String,
+    },
+    /// What was changed in `[from, to)`.
+    Window {
+        /// Seconds since 1970; none: since ever.
+        from: Option<i64>,
+        /// Seconds since 1970; none: for ever.
+        to: Option<i64>,
+        /// How many windows around this one, one in another, the server has refused.
+        refusals: u32,
+    },
+    /// Feeds the partitions of an id-chain.
+    Chain {
+        /// The last id that was handed out.
+        after: Option<String>,
+    },
+    /// What refers to these.
+    Ids {
+        /// Ids of the other type.
+        ids: Vec<String>,
+    },
+    /// Feeds the partitions of an id-read.
+    Reads,
+    /// These, each by a read.
+    Read {
+        /// Ids of the type itself.
+        ids: Vec<String>,
+    },
+}
+
+impl Bucket {
+    /// What tells the partition from the others of its type, stable over restarts.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Root => "root".into(),
+            Self::All => "all".into(),
+            Self::Value { value } => format!("value={value}"),
+            Self::Prefix { text } => format!("prefix={text}"),
+            Self::Window { from, to, .. } => {
+                let time = |time: &Option<i64>| time.map_or_else(|| "..".into(), instant);
+                format!("{}/{}", time(from), time(to))
+            }
+            Self::Chain { .. } => "chain".into(),
+            Self::Ids { ids } => match ids.as_slice() {
+                [only] => format!("of={only}"),
+                [first, .., last] => format!("of={first}..{last}"),
+                [] => "of".into(),
+            },
+            Self::Reads => "reads".into(),
+            Self::Read { ids } => format!("read={}", ids.first().map_or("", String::as_str)),
+        }
+    }
+
+    /// Whether it asks nothing itself but makes partitions that do.
+    #[must_use]
+    pub fn is_feeder(&self) -> bool {
+        matches!(self, Self::Chain { .. } | Self::Reads)
+    }
+
+    /// The search parameters of this share.
+    #[must_use]
+    pub fn params(&self, strategy: &Strategy) -> Vec<(String, String)> {
+        match (self, strategy) {
+            (Self::Value { value }, Strategy::Values { param, .. })
+            | (Self::Prefix { text: value }, Strategy::Prefix { param, .. }) => vec![(param.clone(), value.clone())],
+            (Self::Window { from, to, .. }, Strategy::DateRange { param, .. }) => {
+                let bound = |prefix: &str, time: i64| (param.clone(), format!("{prefix}{}", instant(time)));
+                [from.map(|time| bound("ge", time)), to.map(|time| bound("lt", time))].into_iter().flatten().collect()
+            }
+            (Self::Ids { ids }, Strategy::IdChain { param, from, as_reference, .. }) => {
+                let prefix = if *as_reference { format!("{from}/") } else { String::new() };
+                let list: Vec<String> = ids.iter().map(|id| format!("{prefix}{id}")).collect();
+                vec![(param.clone(), list.join(","))]
+            }
+            (Self::All, Strategy::Include { include, rev_include }) => {
+                let named = |name: &str, values: &[String]| -> Vec<_> {
+                    values.iter().map(|value| (name.to_owned(), value.clone())).collect()
+                };
+                [named("_include", include), named("_revinclude", rev_include)].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Smaller shares that together hold what this one holds (for a prefix: but for names that end with it); nothing
+    /// where it cannot be made smaller. `refused` says that the server does not answer this one at all.
+    #[must_use]
+    pub fn split(&self, strategy: &Strategy, refused: bool) -> Vec<Self> {
+        match (self, strategy) {
+            (Self::Prefix { text }, Strategy::Prefix { alphabet, .. }) if text.chars().count() < LONGEST_PREFIX => {
+                let inside: String = INSIDE_NAMES.chars().filter(|one| !alphabet.contains(*one)).collect();
+                prefixes(text, &format!("{alphabet}{inside}"))
+            }
+            (Self::Window { from, to, refusals }, Strategy::DateRange { start, end, .. }) => {
+                let refusals = if refused { refusals + 1 } else { 0 };
+                let part = |from, to| Self::Window { from, to, refusals };
+                let middle = match (from, to) {
+                    (Some(from), Some(to)) => from + (to - from) / 2,
+                    // Before the start: twice as far back each time, as far as 1900; after the end: the same forward.
+                    (None, Some(to)) => {
+                        let back = (start.timestamp() - to).max(30 * DAY) * 2;
+                        (to - back).max(LONG_AGO)
+                    }
+                    (Some(from), None) => from + (from - end.timestamp()).max(DAY) * 2,
+                    (None, None) => start.timestamp(),
+                };
+                let inside = from.is_none_or(|from| from < middle) && to.is_none_or(|to| middle < to);
+                let reasonable = to.is_some() || middle < end.timestamp() + 100 * 365 * DAY;
+                if inside && reasonable { vec![part(*from, Some(middle)), part(Some(middle), *to)] } else { Vec::new() }
+            }
+            (Self::Ids { ids }, _) if ids.len() > 1 => {
+                let (left, right) = ids.split_at(ids.len() / 2);
+                vec![Self::Ids { ids: left.to_vec() }, Self::Ids { ids: right.to_vec() }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether another split may help though the server refused the last ones, too: not for ever, since a server that
+    /// refuses the parameter as such refuses every window.
+    #[must_use]
+    pub fn may_split_after_refusal(&self) -> bool {
+        match self {
+            Self::Window { refusals, .. } => *refusals < REFUSALS,
+            _ => true,
+        }
+    }
+}
+
+/// Refused windows one in another: enough to come from 20 years to a few days.
+const REFUSALS: u32 = 11;
+const DAY: i64 = 24 * 60 * 60;
+/// 1900-01-01.
+const LONG_AGO: i64 = -2_208_988_800;
+
+fn instant(seconds: i64) -> String {
+    DateTime::<Utc>::from_timestamp(seconds, 0)
+        .map_or_else(|| seconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+pub(super) fn prefixes(text: &str, alphabet: &str) -> Vec<Bucket> {
+    alphabet.chars().map(|next| Bucket::Prefix { text: format!("{text}{next}") }).collect()
+}
+
+pub(super) fn windows(start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Bucket> {
+    let window = |from, to| Bucket::Window { from, to, refusals: 0 };
+    let (start, end) = (start.timestamp(), end.timestamp().max(start.timestamp() + 1));
+    vec![window(None, Some(start)), window(Some(start), Some(end)), window(Some(end), None)]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::{prelude::any, prelude::prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn daterange() -> Strategy {
+        let time = |text: &str| text.parse().unwrap();
+        Strategy::DateRange {
+            param: "_lastUpdated".into(),
+            start: time("2015-01-01T00:00:00Z"),
+            end: time("2026-01-01T00:00:00Z"),
+            max_bucket: 100,
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_search() {
+        let chain = |as_reference| Strategy::IdChain {
+            param: "practitioner".into(),
+            from: "Practitioner".into(),
+            batch: 2,
+            as_reference,
+        };
+        let ids = Bucket::Ids { ids: vec!["a".into(), "b".into()] };
+        let include = Strategy::Include { include: vec!["X:y".into()], rev_include: vec!["Z:x".into()] };
+        for (bucket, strategy, wanted) in [
+            (Bucket::All, Strategy::Bare, vec![]),
+            (Bucket::All, include, vec![("_include", "X:y"), ("_revinclude", "Z:x")]),
+            (ids.clone(), chain(false), vec![("practitioner", "a,b")]),
+            (ids, chain(true), vec![("practitioner", "Practitioner/a,Practitioner/b")]),
+            (
+                Bucket::Window { from: Some(0), to: Some(3600), refusals: 0 },
+                daterange(),
+                vec![("_lastUpdated", "ge1970-01-01T00:00:00Z"), ("_lastUpdated", "lt1970-01-01T01:00:00Z")],
+            ),
+            (
+                Bucket::Window { from: None, to: Some(0), refusals: 0 },
+                daterange(),
+                vec![("_lastUpdated", "lt1970-01-01T00:00:00Z")],
+            ),
+        ] {
+            let params = bucket.params(&strategy);
+            let told: Vec<_> = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(told, wanted);
+        }
+    }
+
+    fn holds(bucket: &Bucket, time: i64) -> bool {
+        let Bucket::Window { from, to, .. } = bucket else { return false };
+        from.is_none_or(|from| from <= time) && to.is_none_or(|to| time < to)
+    }
+
+    proptest! {
+        #[test]
+        fn every_second_lies_in_exactly_one_window_however_often_they_are_split(
+            time in LONG_AGO - 1_000_000_000..8_000_000_000_i64,
+            choices in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let strategy = daterange();
+            let mut windows = strategy.roots();
+            for choice in choices {
+                let place = usize::from(choice) % windows.len();
+                let parts = windows[place].split(&strategy, false);
+                if !parts.is_empty() {
+                    windows.splice(place..=place, parts);
+                }
+            }
+            prop_assert_eq!(windows.iter().filter(|window| holds(window, time)).count(), 1);
+        }
+
+        #[test]
+        fn splitting_ends(refused: bool) {
+            let strategy = daterange();
+            // Always into the part that holds the time: at most a bounded number of steps to one second.
+            for time in [1_420_070_400_i64, 1_600_000_000, -3_000_000_000, 1_900_000_000] {
+                let mut window = strategy.roots().into_iter().find(|window| holds(window, time)).unwrap();
+                let mut steps = 0;
+                while let Some(part) = window.split(&strategy, refused).into_iter().find(|part| holds(part, time)) {
+                    window = part;
+                    steps += 1;
+                    prop_assert!(steps < 80);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn beginnings_and_ids_are_split_to_their_limit() {
+        let prefix = Strategy::Prefix { param: "family".into(), alphabet: "ab".into(), max_bucket: 5 };
+        let parts = Bucket::Prefix { text: "a".into() }.split(&prefix, false);
+        let texts: Vec<_> = parts.iter().map(Bucket::key).collect();
+        assert_eq!(texts, ["prefix=aa", "prefix=ab", "prefix=a ", "prefix=a'", "prefix=a-", "prefix=a."]);
+        assert!(Bucket::Prefix { text: "a".repeat(LONGEST_PREFIX) }.split(&prefix, false).is_empty());
+        let ids = Bucket::Ids { ids: vec!["a".into(), "b".into(), "c".into()] };
+        let keys: Vec<_> = ids.split(&Strategy::Bare, true).iter().map(Bucket::key).collect();
+        assert_eq!(keys, ["of=a", "of=b..c"]);
+        assert!(Bucket::Ids { ids: vec!["a".into()] }.split(&Strategy::Bare, true).is_empty());
+        assert!(!Bucket::Window { from: None, to: None, refusals: REFUSALS }.may_split_after_refusal());
+    }
+}
