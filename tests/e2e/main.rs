@@ -5,3 +5,4 @@ mod first_run;
 mod harness;
 mod killed;
 mod mistakes;
+mod platforms;

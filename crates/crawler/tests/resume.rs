@@ -1,6 +1,8 @@
 //! Stopped at any write and taken up again, a crawl ends with what an undisturbed one has.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod mortal;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -13,88 +15,20 @@ use std::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{
-    ending::{EndedBy, Status},
+    ending::Status,
     engine::{Crawl, CrawlOutcome, ResourcePlan},
     event::Silent,
     memory::MemoryStore,
     retry::Retrying,
     source::{Limits, Source},
-    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
+    store::Store,
     transport::{Reply, Request, Transport, TransportError},
 };
+use mortal::Mortal;
 use proptest::prelude::*;
 use reqwest::header::HeaderMap;
 use tokio::sync::watch;
 use url::Url;
-
-#[derive(Debug, thiserror::Error)]
-#[error("killed")]
-struct Killed;
-
-/// Dies at one of its writes: before it takes effect, or after, as a process that is killed does.
-struct Mortal {
-    inner: Arc<MemoryStore>,
-    writes: AtomicUsize,
-    dies_at: usize,
-    after_effect: bool,
-}
-
-impl Mortal {
-    /// Whether this write takes effect, and whether its caller lives to see it.
-    fn fate(&self) -> (bool, bool) {
-        let place = self.writes.fetch_add(1, Ordering::Relaxed);
-        (place < self.dies_at || (place == self.dies_at && self.after_effect), place < self.dies_at)
-    }
-}
-
-impl Store for Mortal {
-    type Error = Killed;
-
-    async fn open(&self, resource_type: &str, limit: usize) -> Result<Vec<Partition>, Killed> {
-        self.inner.open(resource_type, limit).await.map_err(|_| Killed)
-    }
-
-    async fn summary(&self, resource_type: &str) -> Result<Summary, Killed> {
-        self.inner.summary(resource_type).await.map_err(|_| Killed)
-    }
-
-    async fn wanted(&self, resource_type: &str, limit: usize) -> Result<Vec<String>, Killed> {
-        self.inner.wanted(resource_type, limit).await.map_err(|_| Killed)
-    }
-
-    async fn add_partitions(&self, parent: Option<Parent>, new: Vec<Partition>) -> Result<(), Killed> {
-        let (effect, lives) = self.fate();
-        if effect {
-            self.inner.add_partitions(parent, new).await.map_err(|_| Killed)?;
-        }
-        lives.then_some(()).ok_or(Killed)
-    }
-
-    async fn commit(&self, page: PageCommit) -> Result<PageCounts, Killed> {
-        let (effect, lives) = self.fate();
-        let mut counts = PageCounts::default();
-        if effect {
-            counts = self.inner.commit(page).await.map_err(|_| Killed)?;
-        }
-        lives.then_some(counts).ok_or(Killed)
-    }
-
-    async fn close(&self, key: &PartitionKey, end: Option<EndedBy>, detail: Option<String>) -> Result<(), Killed> {
-        let (effect, lives) = self.fate();
-        if effect {
-            self.inner.close(key, end, detail).await.map_err(|_| Killed)?;
-        }
-        lives.then_some(()).ok_or(Killed)
-    }
-
-    async fn counts(&self, resource_type: &str) -> Result<TypeCounts, Killed> {
-        self.inner.counts(resource_type).await.map_err(|_| Killed)
-    }
-
-    async fn ids(&self, resource_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, Killed> {
-        self.inner.ids(resource_type, after, limit).await.map_err(|_| Killed)
-    }
-}
 
 /// A server whose pages are lists of ids, whose search may be lost once, and that tells no count.
 #[derive(Clone)]
@@ -168,7 +102,7 @@ async fn crawl<S: Store>(server: &Pages, store: Arc<S>) -> Result<CrawlOutcome, 
 /// Kills the crawl at write `dies_at`, takes it up again, and says whether it got that far.
 async fn killed_at(server: &Pages, dies_at: usize, after_effect: bool) -> bool {
     let inner = Arc::new(MemoryStore::default());
-    let mortal = Mortal { inner: Arc::clone(&inner), writes: AtomicUsize::new(0), dies_at, after_effect };
+    let mortal = Mortal::new(Arc::clone(&inner), dies_at, after_effect);
     let died = crawl(server, Arc::new(mortal)).await.is_err();
     let outcome = crawl(server, Arc::clone(&inner)).await.unwrap();
     let one = &outcome.resources[0];

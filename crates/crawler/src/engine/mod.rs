@@ -81,7 +81,7 @@ pub struct ResourceOutcome {
     pub ended_by: Option<EndedBy>,
     /// Whether the partitions together hold everything by construction.
     pub partition_closed: bool,
-    /// Searches, or reads in groups, that the type was divided into; those that were divided further are not counted.
+    /// Searches, or reads in groups, that the type was divided into, those included that were divided further.
     #[serde(default)]
     pub partitions: u64,
     /// Pages committed, over all partitions and restarts.

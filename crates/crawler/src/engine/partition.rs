@@ -108,6 +108,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 (drive.trail, cursor) = (Trail::default(), None);
                 continue;
             }
+            // A smaller share has fewer pages, which may outlive the server's cursors.
+            if !drive.trail.is_empty() && is_lost(&error) && self.divide(&drive).await? {
+                return Ok(Stop::Ended);
+            }
             let (ended_by, detail) = last_word(&drive, &error, restarts);
             let unavailable = matches!(error, FetchError::Unavailable { .. });
             let stop = self.give_up(&key, ended_by, detail).await?;
@@ -132,8 +136,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             drive.task.no_refusal_splits.store(true, Ordering::Relaxed);
             return Ok(false);
         }
+        self.divide(drive).await
+    }
+
+    /// Puts smaller partitions in a partition's place, where there are any.
+    async fn divide(&self, drive: &Drive<'_>) -> Result<bool, S::Error> {
         let parts = drive.parts(true);
-        if parts.is_empty() {
+        if parts.is_empty() || !drive.bucket.may_split_after_refusal() {
             return Ok(false);
         }
         self.store.add_partitions(Some(Parent::Split(drive.key.clone())), parts).await?;
@@ -340,9 +349,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
 /// pages of this size.
 fn goes_on_anew(task: &Task<'_>, error: &FetchError) -> bool {
     match error {
-        FetchError::Refused(Refusal { kind, .. }) => {
-            matches!(kind, RefusalKind::Gone | RefusalKind::NotFound | RefusalKind::Search)
-        }
+        FetchError::Refused(_) => is_lost(error),
         FetchError::Unavailable { answered: true, .. } => match smaller(task.page_size()).next() {
             Some(size) => {
                 task.learn_page_size(size);
@@ -352,6 +359,12 @@ fn goes_on_anew(task: &Task<'_>, error: &FetchError) -> bool {
         },
         _ => false,
     }
+}
+
+/// Whether the server no longer knows what it has given a link to.
+fn is_lost(error: &FetchError) -> bool {
+    let lost = |kind: RefusalKind| matches!(kind, RefusalKind::Gone | RefusalKind::NotFound | RefusalKind::Search);
+    matches!(error, FetchError::Refused(Refusal { kind, .. }) if lost(*kind))
 }
 
 fn said(error: &FetchError) -> String {
@@ -367,8 +380,7 @@ fn last_word(drive: &Drive<'_>, error: &FetchError, restarts: u32) -> (EndedBy, 
     let name = &drive.plan().resource_type;
     match error {
         FetchError::Refused(refusal) => {
-            let lost = matches!(refusal.kind, RefusalKind::Gone | RefusalKind::NotFound | RefusalKind::Search);
-            if lost && !drive.trail.is_empty() {
+            if is_lost(error) && !drive.trail.is_empty() {
                 let detail = format!(
                     "{name}: the server lost its place {} times ({}): larger pages or a higher rate may end the crawl sooner",
                     restarts + 1,

@@ -1,0 +1,84 @@
+//! Server families with habits: a plain crawl says that it did not get everything, and the platform's preset does.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::harness::{Done, Home, Sandbox};
+
+const API: &str = "highmark/provider-directory";
+
+fn harvest(home: &Home, url: &str, lake: &str, types: &str, more: &[&str]) -> Done {
+    let mut arguments =
+        vec!["harvest", url, "-r", types, "-o", lake, "--rate", "0", "--concurrency", "4", "--json", "-q"];
+    arguments.extend(more);
+    // Errors that stay are not worth the full back-off here.
+    let output = home.fhirvest(&arguments).env("FHIRVEST__LIMITS__MAX_RETRIES", "1").output().unwrap();
+    Done::from(output)
+}
+
+fn by_type(done: &Done) -> BTreeMap<String, Value> {
+    let report = done.report();
+    let resources = report["resources"].as_array().unwrap().iter();
+    resources.map(|one| (one["resource_type"].as_str().unwrap().to_owned(), one.clone())).collect()
+}
+
+/// The platform, the world's size, the exit code of a plain crawl, and a type whose plain crawl must not end complete.
+const CASES: [(&str, &str, i32, &str); 9] = [
+    ("hapi", "400", 5, "PractitionerRole"),
+    ("firely", "400", 5, "PractitionerRole"),
+    ("azure", "400", 5, "PractitionerRole"),
+    ("smile", "400", 5, "PractitionerRole"),
+    ("aidbox", "400", 5, "PractitionerRole"),
+    ("innovaccer", "400", 5, "PractitionerRole"),
+    ("intersystems", "400", 3, "PractitionerRole"),
+    ("abacus", "400", 5, "PractitionerRole"),
+    ("1uphealth", "10200", 5, "Practitioner"),
+];
+
+#[test]
+fn a_plain_crawl_fails_honestly_and_the_preset_gets_everything() {
+    for (platform, size, code, resource_type) in CASES {
+        let home = Home::new();
+        let sandbox = Sandbox::start(&home, &["--platform", platform, "--size", size]);
+        let url = sandbox.url(API);
+        let plain = harvest(&home, url, "plain", resource_type, &["--page-size", "100"]).expect(code);
+        let status = by_type(&plain)[resource_type]["status"].clone();
+        assert_ne!(status, "complete", "{platform}");
+        let tables = home.files("plain/tables");
+        assert!(tables.iter().all(|path| path.starts_with('_')), "{platform} published {tables:?}");
+
+        let preset = harvest(&home, url, "preset", resource_type, &["--platform", platform]).expect(0);
+        let one = &by_type(&preset)[resource_type];
+        assert_eq!(one["status"], "complete", "{platform}: {one}");
+        assert_eq!(one["counts"]["archived"], one["server_total"], "{platform}: {one}");
+    }
+}
+
+#[test]
+fn a_server_without_second_pages_is_searched_by_names_and_by_practitioners() {
+    let home = Home::new();
+    let sandbox = Sandbox::start(&home, &["--platform", "opala", "--size", "400"]);
+    let types = "Practitioner,Organization,PractitionerRole";
+    let plain = harvest(&home, sandbox.url(API), "plain", types, &["--page-size", "100"]).expect(5);
+    assert_eq!(by_type(&plain)["Practitioner"]["status"], "partial");
+
+    // Roles without a practitioner cannot be had: that is told.
+    let preset = harvest(&home, sandbox.url(API), "preset", types, &["--platform", "opala"]).expect(5);
+    let resources = by_type(&preset);
+    for name in ["Practitioner", "Organization"] {
+        assert_eq!(resources[name]["status"], "complete", "{}", resources[name]);
+        assert_eq!(resources[name]["counts"]["archived"], resources[name]["server_total"]);
+    }
+    let roles = &resources["PractitionerRole"];
+    assert_eq!((roles["status"].as_str(), roles["strategy"].as_str()), (Some("partial"), Some("id-chain")));
+    assert!(roles["coverage"].as_f64().unwrap() > 0.9, "{roles}");
+}
+
+#[test]
+fn an_unknown_platform_is_told_with_the_nearest_name() {
+    let home = Home::new();
+    let done = harvest(&home, "http://127.0.0.1:1/", "lake", "Location", &["--platform", "azur"]).expect(2);
+    assert!(done.stderr.contains("azure"), "{}", done.stderr);
+    assert_eq!(home.files("lake"), Vec::<String>::new());
+}
