@@ -1,6 +1,6 @@
 //! One resource as JSON text: its head, its line in an archive, the hash of its content.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -19,12 +19,15 @@ pub struct Head<'a> {
     pub last_updated: Option<Cow<'a, str>>,
 }
 
-/// The text is no JSON object.
+/// The text is no resource.
 #[derive(Debug, thiserror::Error)]
-#[error("not a JSON object: {source}")]
-pub struct ResourceError {
-    #[from]
-    source: serde_json::Error,
+pub enum ResourceError {
+    /// It is no JSON object.
+    #[error("not a JSON object: {0}")]
+    NotJson(#[from] serde_json::Error),
+    /// Its brackets, keys and values do not make an object, or one in more than 256 levels.
+    #[error("not a JSON object, or more than 256 levels deep")]
+    NotAnObject,
 }
 
 /// Reads the head of a resource in one pass, skipping everything else. Of duplicate keys the first counts.
@@ -172,17 +175,23 @@ impl fmt::Debug for ContentHash {
     }
 }
 
-/// Hashes a resource: BLAKE3, cut to 128 bits, over a canonical form with sorted keys, numbers and strings as written.
-/// A number spelled otherwise (`1.0` for `1`) is other content, since FHIR's decimals keep their precision.
+/// Objects and arrays one in another that a resource may have: no guide comes near it, and each takes some of the stack.
+const MAX_DEPTH: usize = 256;
+
+/// Hashes a resource: BLAKE3, cut to 128 bits, over a canonical form with sorted keys, keys, numbers and strings as
+/// written. A number spelled otherwise (`1.0` for `1`) is other content, since FHIR's decimals keep their precision.
+/// The text is taken for JSON, as [`crate::bundle::scan`] hands it out: only its structure is looked at.
 ///
 /// # Errors
-/// The text is no JSON object.
+/// The text is no JSON object, or one of more than 256 levels.
 pub fn content_hash(resource: &str) -> Result<ContentHash, ResourceError> {
-    let fields: Fields<'_> = serde_json::from_str(resource)?;
-    let mut canonical = Vec::with_capacity(resource.len());
-    write_object(fields, Place::Root, &mut canonical)?;
+    let mut canonical = Canonical { text: resource.as_bytes(), at: 0, out: Vec::with_capacity(resource.len()) };
+    let written = (canonical.peek() == Some(b'{')).then(|| canonical.value(Place::Root, MAX_DEPTH)).flatten();
+    if written.is_none() || canonical.peek().is_some() {
+        return Err(ResourceError::NotAnObject);
+    }
     let mut hash = [0; 16];
-    hash.copy_from_slice(&blake3::hash(&canonical).as_bytes()[..16]);
+    hash.copy_from_slice(&blake3::hash(&canonical.out).as_bytes()[..16]);
     Ok(ContentHash(hash))
 }
 
@@ -194,45 +203,136 @@ enum Place {
     Deeper,
 }
 
-type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
-
-fn write_object(fields: Fields<'_>, place: Place, out: &mut Vec<u8>) -> Result<(), ResourceError> {
-    out.push(b'{');
-    for (key, value) in fields {
-        if place == Place::Meta && matches!(&*key, "lastUpdated" | "versionId") {
-            continue;
-        }
-        let inner = if place == Place::Root && key == "meta" { Place::Meta } else { Place::Deeper };
-        let start = out.len();
-        out.extend_from_slice(key.as_bytes());
-        out.push(b':');
-        let before = out.len();
-        write_value(value.get(), inner, out)?;
-        // A `meta` that holds nothing but stamps is as good as none.
-        if inner == Place::Meta && &out[before..] == b"{}" {
-            out.truncate(start);
-        } else {
-            out.push(b',');
-        }
-    }
-    out.push(b'}');
-    Ok(())
+/// Writes the canonical form in one pass over the text. Members are written as they come and put in order once their
+/// object is whole: most of the work is copying.
+struct Canonical<'a> {
+    text: &'a [u8],
+    at: usize,
+    out: Vec<u8>,
 }
 
-fn write_value(value: &str, place: Place, out: &mut Vec<u8>) -> Result<(), ResourceError> {
-    match value.as_bytes().first() {
-        Some(b'{') => write_object(serde_json::from_str(value)?, place, out)?,
-        Some(b'[') => {
-            out.push(b'[');
-            for element in serde_json::from_str::<Vec<&RawValue>>(value)? {
-                write_value(element.get(), Place::Deeper, out)?;
-                out.push(b',');
+/// A member of an object in the output: where its key begins and ends, and where its value ends.
+struct Member {
+    start: usize,
+    key_end: usize,
+    end: usize,
+}
+
+impl Canonical<'_> {
+    /// The next byte that is no white space; the place is moved to it.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(byte) = self.text.get(self.at) {
+            if !byte.is_ascii_whitespace() {
+                return Some(*byte);
             }
-            out.push(b']');
+            self.at += 1;
         }
-        _ => out.extend_from_slice(value.as_bytes()),
+        None
     }
-    Ok(())
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    /// Copies to a place in the text.
+    fn copy(&mut self, end: usize) {
+        self.out.extend_from_slice(&self.text[self.at..end]);
+        self.at = end;
+    }
+
+    fn value(&mut self, place: Place, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'{' => self.object(place, depth.checked_sub(1)?),
+            b'[' => self.array(depth.checked_sub(1)?),
+            b'"' => {
+                self.copy(string_end(self.text, self.at));
+                Some(())
+            }
+            _ => {
+                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace();
+                let rest = &self.text[self.at..];
+                let length = rest.iter().position(ends).unwrap_or(rest.len());
+                self.copy(self.at + length);
+                (length > 0).then_some(())
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Option<()> {
+        self.at += 1;
+        self.out.push(b'[');
+        if self.peek()? != b']' {
+            loop {
+                self.value(Place::Deeper, depth)?;
+                if self.peek()? != b',' {
+                    break;
+                }
+                self.at += 1;
+                self.out.push(b',');
+            }
+        }
+        self.take(b']')?;
+        self.out.push(b']');
+        Some(())
+    }
+
+    fn object(&mut self, place: Place, depth: usize) -> Option<()> {
+        self.at += 1;
+        self.out.push(b'{');
+        let mut members: Vec<Member> = Vec::new();
+        if self.peek()? != b'}' {
+            loop {
+                members.extend(self.member(place, depth)?);
+                if self.peek()? != b',' {
+                    break;
+                }
+                self.at += 1;
+            }
+        }
+        self.take(b'}')?;
+        self.put_in_order(&mut members);
+        self.out.push(b'}');
+        Some(())
+    }
+
+    /// Writes a member; nothing is left of it in the output where it is one of the server's stamps.
+    fn member(&mut self, place: Place, depth: usize) -> Option<Option<Member>> {
+        let start = self.out.len();
+        if self.peek()? != b'"' {
+            return None;
+        }
+        self.copy(string_end(self.text, self.at));
+        let key_end = self.out.len();
+        self.take(b':')?;
+        let key = &self.out[start..key_end];
+        let stamp = place == Place::Meta && matches!(key, b"\"lastUpdated\"" | b"\"versionId\"");
+        let inner = if place == Place::Root && key == b"\"meta\"" { Place::Meta } else { Place::Deeper };
+        self.out.push(b':');
+        self.value(inner, depth)?;
+        // A `meta` that holds nothing but stamps is as good as none.
+        if stamp || (inner == Place::Meta && &self.out[key_end + 1..] == b"{}") {
+            self.out.truncate(start);
+            return Some(None);
+        }
+        self.out.push(b',');
+        Some(Some(Member { start, key_end, end: self.out.len() }))
+    }
+
+    fn put_in_order(&mut self, members: &mut [Member]) {
+        let out = &self.out;
+        let in_order = |pair: &[Member]| out[pair[0].start..pair[0].key_end] <= out[pair[1].start..pair[1].key_end];
+        if members.windows(2).all(in_order) {
+            return;
+        }
+        let Some(from) = members.first().map(|first| first.start) else { return };
+        members.sort_by(|a, b| out[a.start..a.key_end].cmp(&out[b.start..b.key_end]));
+        let mut ordered = Vec::with_capacity(out.len() - from);
+        for member in members.iter() {
+            ordered.extend_from_slice(&out[member.start..member.end]);
+        }
+        self.out.truncate(from);
+        self.out.extend_from_slice(&ordered);
+    }
 }
 
 #[cfg(test)]
@@ -299,7 +399,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_no_object_has_no_hash() {
+        let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(content_hash(&deep(255)).is_ok());
+        for text in ["", "[]", "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{} {}", "{\"a", "{\"a\":[1}", &deep(100_000)]
+        {
+            assert!(content_hash(text).is_err(), "{}", &text[..text.len().min(20)]);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn content_does_not_depend_on_the_order_of_keys(
+            keys in prop::collection::btree_map("[a-z]{1,3}", any::<i32>(), 0..8),
+            inner in prop::collection::btree_map("[a-z]{1,3}", any::<i32>(), 0..8),
+        ) {
+            let inner = |reverse: bool| {
+                let mut parts: Vec<_> = inner.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+                if reverse { parts.reverse() }
+                format!("[{{{}}}]", parts.join(" ,"))
+            };
+            let text = |reverse: bool| {
+                let mut parts: Vec<_> = keys.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                parts.push(format!("\"zzzz\":{}", inner(reverse)));
+                if reverse { parts.reverse() }
+                format!("{{{}}}", parts.join(","))
+            };
+            prop_assert_eq!(content_hash(&text(false)).unwrap(), content_hash(&text(true)).unwrap());
+        }
+
         #[test]
         fn a_line_reads_as_the_same_json(keys in prop::collection::btree_map("[a-z\\\\\" \n]{0,8}", any::<i32>(), 0..6)) {
             let value = serde_json::to_value(&keys).unwrap();
