@@ -5,6 +5,7 @@ use std::{io::Read, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
+use futures_util::StreamExt;
 use reqwest::{
     Client,
     header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION},
@@ -15,7 +16,7 @@ use url::Url;
 
 use crate::{
     source::{Credentials, Limits, Source, shown},
-    transport::{Reply, Request, Transport, TransportError},
+    transport::{Incoming, Reply, Request, RequestKind, Transport, TransportError},
 };
 
 /// Redirects followed for one request.
@@ -23,6 +24,12 @@ const MOST_REDIRECTS: u32 = 5;
 
 /// Some servers answer 406 to `application/fhir+json` alone.
 const ACCEPTED: &str = "application/fhir+json, application/json;q=0.9";
+
+/// What the Bulk Data guide says to ask for, and what servers give.
+const ACCEPTED_FILE: &str = "application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.5";
+
+/// No file of an export takes longer.
+const LONGEST_DOWNLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Asks over HTTP, with the credentials of the source where it may see them.
 #[derive(Debug)]
@@ -65,17 +72,24 @@ impl Http {
         Ok(Self { client, source, header, timeout: limits.request_timeout, max_bytes: limits.max_page_bytes })
     }
 
-    async fn once(&self, url: &Url) -> Result<reqwest::Response, TransportError> {
-        let mut request = self.client.get(url.clone()).header(ACCEPT, ACCEPTED);
-        if let Some((name, value)) = self.header.as_ref().filter(|_| self.source.may_see_credentials(url)) {
+    async fn once(&self, url: &Url, asked: &Request) -> Result<reqwest::Response, TransportError> {
+        let mut request = self.client.get(url.clone());
+        request = match asked.kind {
+            RequestKind::Fhir => request.header(ACCEPT, ACCEPTED),
+            RequestKind::Export => request.header(ACCEPT, ACCEPTED).header("Prefer", "respond-async"),
+            // A file has as long as it takes: its reader watches that it goes on.
+            RequestKind::Ndjson => request.header(ACCEPT, ACCEPTED_FILE).timeout(LONGEST_DOWNLOAD),
+        };
+        let may_see = !asked.anonymous && self.source.may_see_credentials(url);
+        if let Some((name, value)) = self.header.as_ref().filter(|_| may_see) {
             request = request.header(name, value);
         }
-        request.send().await.map_err(|error| self.told(error))
+        request.send().await.map_err(|error| told(error, self.timeout))
     }
 
     async fn body(&self, mut response: reqwest::Response) -> Result<Bytes, TransportError> {
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.told(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| told(error, self.timeout))? {
             if body.len() + chunk.len() > self.max_bytes {
                 return Err(TransportError::TooLarge { limit: self.max_bytes });
             }
@@ -83,28 +97,16 @@ impl Http {
         }
         unpacked(body.freeze(), self.max_bytes)
     }
-
-    fn told(&self, error: reqwest::Error) -> TransportError {
-        // The address goes without its query: it may hold a key.
-        let error = error.without_url();
-        if error.is_timeout() {
-            TransportError::Timeout { limit: self.timeout }
-        } else if error.is_connect() {
-            TransportError::Connect(error.into())
-        } else {
-            TransportError::Broken(error.into())
-        }
-    }
 }
 
-impl Transport for Http {
-    async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+impl Http {
+    /// The answer to a request, after redirects to trusted origins.
+    async fn answer(&self, request: &Request) -> Result<(reqwest::Response, Url), TransportError> {
         let mut url = request.url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.once(&url).await?;
+            let response = self.once(&url, request).await?;
             if !response.status().is_redirection() {
-                let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                return Ok(Reply { status, headers, body: self.body(response).await?, url });
+                return Ok((response, url));
             }
             let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let target = target.and_then(|text| url.join(text).ok());
@@ -117,6 +119,34 @@ impl Transport for Http {
             }
         }
         Err(TransportError::Redirect { target: shown(&url) })
+    }
+}
+
+impl Transport for Http {
+    async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+        let (response, url) = self.answer(request).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Reply { status, headers, body: self.body(response).await?, url })
+    }
+
+    async fn open(&self, request: &Request) -> Result<Incoming, TransportError> {
+        let (response, url) = self.answer(request).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let timeout = self.timeout;
+        let body = response.bytes_stream().map(move |chunk| chunk.map_err(|error| told(error, timeout))).boxed();
+        Ok(Incoming { status, headers, url, body })
+    }
+}
+
+fn told(error: reqwest::Error, limit: Duration) -> TransportError {
+    // The address goes without its query: it may hold a key.
+    let error = error.without_url();
+    if error.is_timeout() {
+        TransportError::Timeout { limit }
+    } else if error.is_connect() {
+        TransportError::Connect(error.into())
+    } else {
+        TransportError::Broken(error.into())
     }
 }
 

@@ -22,6 +22,7 @@
 //! ```
 
 pub mod backoff_delay;
+mod bulk;
 pub mod ending;
 pub mod engine;
 pub mod event;

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::{
     source::Pace,
-    transport::{Reply, Request, Transport, TransportError},
+    transport::{Incoming, Reply, Request, Transport, TransportError},
 };
 
 /// Tokio's clock, so that a test can pause it.
@@ -95,10 +95,9 @@ impl<T> Paced<T> {
     }
 }
 
-impl<T: Transport> Transport for Paced<T> {
-    async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
-        // The semaphore is never closed; without a permit there is still the limiter.
-        let _permit = self.in_flight.acquire().await.ok();
+impl<T> Paced<T> {
+    /// Waits until the host may be asked once more.
+    async fn turn(&self, request: &Request) {
         loop {
             // Looked up each time: another job may have made the host's pace stricter meanwhile.
             let host = self.hosts.of(&request.url, self.pace);
@@ -108,7 +107,23 @@ impl<T: Transport> Transport for Paced<T> {
                 Err(not_yet) => tokio::time::sleep(not_yet.wait_time_from(TokioClock.now())).await,
             }
         }
+    }
+}
+
+impl<T: Transport> Transport for Paced<T> {
+    async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+        // The semaphore is never closed; without a permit there is still the limiter.
+        let _permit = self.in_flight.acquire().await.ok();
+        self.turn(request).await;
         self.inner.send(request).await
+    }
+
+    /// The place among the requests in flight is kept until the head of the answer is there; how many bodies come at
+    /// once is the caller's to say.
+    async fn open(&self, request: &Request) -> Result<Incoming, TransportError> {
+        let _permit = self.in_flight.acquire().await.ok();
+        self.turn(request).await;
+        self.inner.open(request).await
     }
 }
 
@@ -139,7 +154,7 @@ mod tests {
             let pace = Pace { requests_per_second: rate, burst, concurrency: 4 };
             let paced = Paced::new(Noting(Arc::clone(&noted)), Arc::default(), pace);
             let start = tokio::time::Instant::now();
-            let request = Request { url: Url::parse("http://a.example/").unwrap() };
+            let request = Request::new(Url::parse("http://a.example/").unwrap());
             let all = (0..requests).map(|_| paced.send(&request));
             futures_util::future::join_all(all).await;
             noted.lock().unwrap().iter().map(|at| *at - start).collect()

@@ -129,7 +129,7 @@ pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, ma
 
 /// The address that a link means: resolved against the request (RFC 3986), rewritten by the source's rules, with its
 /// scheme upgraded where the base is https on the same host, and only if its origin is trusted.
-fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
+pub(crate) fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
     let mut resolved = if link.starts_with('&') {
         // Some servers send only what changes: the rest of the question is the same.
         let mut same = url.clone();

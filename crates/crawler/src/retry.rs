@@ -1,11 +1,15 @@
 //! Asks until there is an answer, within limits: judgement is [`crate::judgement`], the length of waits is
 //! [`crate::backoff_delay`], and this is the loop. It stands outside of the limiter, so that every attempt pays.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fhirvest_fhir::bundle::{Page, scan};
+use futures_util::StreamExt;
 use tokio::sync::watch;
 use url::Url;
 
@@ -14,7 +18,7 @@ use crate::{
     event::{Event, EventSink},
     judgement::{self, Refusal, Verdict},
     source::{Limits, shown},
-    transport::{Request, Transport, TransportError},
+    transport::{Incoming, Request, Transport, TransportError},
 };
 
 /// A page with its body.
@@ -102,7 +106,7 @@ impl<T: Transport> Retrying<T> {
     /// [`FetchError`] once asking again is no use, or no longer allowed.
     pub async fn page_within(&self, url: &Url, max_retries: u32) -> Result<Fetched, FetchError> {
         let max_retries = max_retries.min(self.limits.max_retries);
-        let request = Request { url: url.clone() };
+        let request = Request::new(url.clone());
         let mut delays = Delays::new(self.jitter);
         let mut attempts = 0;
         loop {
@@ -118,21 +122,92 @@ impl<T: Transport> Retrying<T> {
                 (Verdict::Deliver, None) => (None, "no page".to_owned()),
             };
             if let Some(after) = after.filter(|after| *after > self.limits.max_wait) {
-                let wait = chrono::Duration::from_std(after).unwrap_or(chrono::Duration::days(365));
-                return Err(FetchError::Later { not_before: (self.now)() + wait, reason });
+                return Err(self.later(after, reason));
             }
             if attempts > max_retries {
                 return Err(FetchError::Unavailable { attempts, reason, answered });
             }
             let delay = after.or_else(|| delays.next()).unwrap_or_default();
             self.events.event(&Event::Waiting { url: shown(url), delay, reason, retry: attempts });
-            let mut cancel = self.cancel.clone();
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                // A sender that is gone will never cancel: wait for the sleep then.
-                Ok(_) = cancel.wait_for(|cancelled| *cancelled) => return Err(FetchError::Cancelled),
-            }
+            self.wait(delay).await?;
         }
+    }
+
+    /// Opens an answer that is no page: the export's state, or one of its files. Only its status and headers are judged.
+    ///
+    /// # Errors
+    /// [`FetchError`] once asking again is no use, or no longer allowed.
+    pub async fn open(&self, request: &Request) -> Result<Incoming, FetchError> {
+        let mut delays = Delays::new(self.jitter);
+        let mut attempts = 0;
+        loop {
+            if self.is_cancelled() {
+                return Err(FetchError::Cancelled);
+            }
+            attempts += 1;
+            #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
+            let started = Instant::now();
+            let answer = self.inner.open(request).await;
+            let (took, url) = (started.elapsed(), shown(&request.url));
+            let (after, reason, answered) = match answer {
+                Ok(incoming) => {
+                    let status = Some(incoming.status);
+                    self.events.event(&Event::Attempt { url, status, took, bytes: 0, error: None });
+                    if matches!(incoming.status, 200..=299) {
+                        return Ok(incoming);
+                    }
+                    let (status, headers) = (incoming.status, incoming.headers.clone());
+                    let page = scan(&beginning(incoming).await);
+                    match judgement::judge(status, &headers, &page, (self.now)()) {
+                        Verdict::Retry { after, reason } => (after, reason, true),
+                        Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
+                        Verdict::Deliver => (None, format!("HTTP {status}"), true),
+                    }
+                }
+                Err(error) => {
+                    let text = chain(&error);
+                    self.events.event(&Event::Attempt { url, status: None, took, bytes: 0, error: Some(text.clone()) });
+                    match judgement::judge_failure(&error) {
+                        Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
+                        _ => (None, text, !matches!(error, TransportError::Connect(_))),
+                    }
+                }
+            };
+            if let Some(after) = after.filter(|after| *after > self.limits.max_wait) {
+                return Err(self.later(after, reason));
+            }
+            if attempts > self.limits.max_retries {
+                return Err(FetchError::Unavailable { attempts, reason, answered });
+            }
+            let delay = after.or_else(|| delays.next()).unwrap_or_default();
+            self.events.event(&Event::Waiting { url: shown(&request.url), delay, reason, retry: attempts });
+            self.wait(delay).await?;
+        }
+    }
+
+    /// Waits, or not to the end if the crawl is asked to stop.
+    ///
+    /// # Errors
+    /// [`FetchError::Cancelled`].
+    pub async fn wait(&self, delay: Duration) -> Result<(), FetchError> {
+        let mut cancel = self.cancel.clone();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => Ok(()),
+            // A sender that is gone will never cancel: wait for the sleep then.
+            Ok(_) = cancel.wait_for(|cancelled| *cancelled) => Err(FetchError::Cancelled),
+        }
+    }
+
+    /// The time now, as this crawl is told it.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.now)()
+    }
+
+    /// That the server asks for a wait beyond the limit.
+    pub(crate) fn later(&self, after: Duration, reason: String) -> FetchError {
+        let wait = chrono::Duration::from_std(after).unwrap_or(chrono::Duration::days(365));
+        FetchError::Later { not_before: (self.now)() + wait, reason }
     }
 
     async fn attempt(&self, request: &Request, attempts: u32) -> (Verdict, Option<Fetched>, bool) {
@@ -161,6 +236,19 @@ impl<T: Transport> Retrying<T> {
             }
         }
     }
+}
+
+/// What an error's body begins with: enough for an OperationOutcome.
+async fn beginning(mut incoming: Incoming) -> Vec<u8> {
+    const ENOUGH: usize = 64 << 10;
+    let mut body = Vec::new();
+    while let Some(Ok(chunk)) = incoming.body.next().await {
+        body.extend_from_slice(&chunk);
+        if body.len() >= ENOUGH {
+            break;
+        }
+    }
+    body
 }
 
 /// An error and its causes on one line.

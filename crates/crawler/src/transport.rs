@@ -4,6 +4,10 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use reqwest::header::HeaderMap;
 use url::Url;
 
@@ -12,6 +16,41 @@ use url::Url;
 pub struct Request {
     /// The address.
     pub url: Url,
+    /// What is asked for.
+    pub kind: RequestKind,
+    /// No credentials go with it, even to an origin that may see them.
+    pub anonymous: bool,
+}
+
+impl Request {
+    /// A request for FHIR, with whatever credentials the origin may see.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self { url, kind: RequestKind::Fhir, anonymous: false }
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestKind {
+    /// FHIR as JSON.
+    Fhir,
+    /// A Bulk Data export, to be made in the background (`Prefer: respond-async`).
+    Export,
+    /// A file of a Bulk Data export.
+    Ndjson,
+}
+
+/// An answer whose body is still coming.
+pub struct Incoming {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// Where it comes from, after redirects.
+    pub url: Url,
+    /// The body, decompressed.
+    pub body: BoxStream<'static, Result<Bytes, TransportError>>,
 }
 
 /// An answer, whatever its status.
@@ -60,4 +99,13 @@ pub enum TransportError {
 pub trait Transport: Send + Sync + 'static {
     /// Sends one request and waits for the whole answer.
     fn send(&self, request: &Request) -> impl Future<Output = Result<Reply, TransportError>> + Send;
+
+    /// Sends one request and hands out the answer as it comes, for bodies that may be larger than the memory. Without a
+    /// way of its own, a transport gives the whole answer as one piece.
+    fn open(&self, request: &Request) -> impl Future<Output = Result<Incoming, TransportError>> + Send {
+        async {
+            let Reply { status, headers, body, url } = self.send(request).await?;
+            Ok(Incoming { status, headers, url, body: stream::once(async { Ok(body) }).boxed() })
+        }
+    }
 }

@@ -18,7 +18,7 @@ use fhirvest_crawler::{
     memory::MemoryStore,
     source::{Limits, Pace, Source},
     store::Store,
-    strategy::{Offset, OffsetUnit, Paging, Strategy},
+    strategy::{Export, Offset, OffsetUnit, Paging, Strategy},
 };
 use fhirvest_fhir::resource::head;
 use fhirvest_sandbox::{Fault, Options, Platform, Traffic, World, serve};
@@ -97,6 +97,10 @@ fn offset(param: &str, unit: OffsetUnit) -> Paging {
     Paging::Offset(Offset { param: param.into(), first, unit, limit: None })
 }
 
+fn bulk() -> Strategy {
+    Strategy::Bulk(Export::default())
+}
+
 fn sorted(mut plan: ResourcePlan, paging: Paging) -> ResourcePlan {
     plan.params.push(("_sort".into(), "_id".into()));
     ResourcePlan { paging, ..plan }
@@ -130,6 +134,7 @@ fn whole() -> BTreeMap<&'static str, Vec<ResourcePlan>> {
         ),
         ("daterange", vec![plan("PractitionerRole", daterange())]),
         ("include", vec![plan("PractitionerRole", sweep)]),
+        ("bulk", vec![plan("PractitionerRole", bulk()), plan("Location", bulk()), plan("Endpoint", bulk())]),
     ])
 }
 
@@ -238,6 +243,33 @@ async fn values_that_leave_rows_out_are_partial() {
     let one = &outcome.resources[0];
     assert!(one.counts.archived < everything("Location").len() as u64);
     assert_eq!(one.status, Status::Partial, "{one:?}");
+}
+
+#[tokio::test]
+async fn exports_go_through_whatever_their_server_does_or_say_why_not() {
+    for (faults, status) in [
+        (vec!["bulk-slow"], Status::Complete),
+        (vec!["bulk-429"], Status::Complete),
+        (vec!["bulk-relative-urls"], Status::Complete),
+        (vec!["bulk-odd-manifest"], Status::Complete),
+        (vec!["bulk-expires"], Status::Complete),
+        (vec!["bulk-expires", "bulk-429", "bulk-relative-urls"], Status::Complete),
+        (vec!["bulk-fails"], Status::Failed),
+        (vec!["bulk-unsupported"], Status::Unsupported),
+        (vec!["bulk-other-host"], Status::Partial),
+    ] {
+        let server = server(&faults).await;
+        let store = Arc::new(MemoryStore::default());
+        let plans = [plan("PractitionerRole", bulk()), plan("Location", bulk())];
+        let outcome = crawl(&server, &plans, Arc::clone(&store)).await.unwrap();
+        for one in &outcome.resources {
+            let name = &one.resource_type;
+            assert_eq!(one.status, status, "{faults:?} {name}: {:?} {:?}", one.ended_by, one.detail);
+            if status == Status::Complete {
+                assert_eq!(ids(&store, name).await, everything(name), "{faults:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod advice;
+mod export;
 mod first;
 mod partition;
 mod read;
@@ -146,6 +147,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         for level in levels(plans) {
             // Reads of one type may name resources of another: round after round until nobody wants anything more.
             let repeated = level.iter().all(|place| plans[*place].strategy == Strategy::IdRead);
+            self.exports(&level, &tasks, &mut all).await?;
+            if all.values().any(Notes::stopped) {
+                break;
+            }
             loop {
                 let sweeps = level.iter().map(|place| self.sweep(&tasks[*place], &slots));
                 let mut more = false;
@@ -155,7 +160,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                     all.entry(*place).or_default().add(notes);
                 }
                 let stopped = all.values().any(Notes::stopped);
-                if !more || !repeated || stopped {
+                // A file may be gone before it was read: its export is made anew then.
+                let again = !stopped && self.exports(&level, &tasks, &mut all).await?;
+                if !(again || more && repeated) || stopped {
                     break;
                 }
             }

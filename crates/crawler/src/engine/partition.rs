@@ -69,9 +69,12 @@ impl Drive<'_> {
 impl<T: Transport, S: Store> Crawl<T, S> {
     /// Drives one partition.
     pub(super) async fn partition(&self, task: &Task<'_>, partition: Partition) -> Result<Stop, S::Error> {
-        let Partition { key, bucket, progress, .. } = partition;
+        let Partition { key, bucket, progress, resource_type } = partition;
         if let Bucket::Read { ids } = &bucket {
             return self.read(task, &key, ids).await;
+        }
+        if let Bucket::File { .. } = &bucket {
+            return self.file(task, &Partition { key, bucket, progress, resource_type }).await;
         }
         let mut restarts = progress.restarts;
         let mut drive =

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use chrono::{DateTime, Utc};
@@ -43,6 +46,8 @@ pub(super) struct Task<'p> {
     pub(super) no_counts: AtomicBool,
     /// Splitting did not help against refusals: it is not tried again.
     pub(super) no_refusal_splits: AtomicBool,
+    /// The first type of the export that this one is part of.
+    pub(super) lead: OnceLock<String>,
 }
 
 impl<'p> Task<'p> {
@@ -53,6 +58,7 @@ impl<'p> Task<'p> {
             found: AtomicBool::new(false),
             no_counts: AtomicBool::new(false),
             no_refusal_splits: AtomicBool::new(false),
+            lead: OnceLock::new(),
         }
     }
 
@@ -121,7 +127,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     pub(super) async fn sweep(&self, task: &Task<'_>, slots: &Semaphore) -> Result<Notes, S::Error> {
         let name = &task.plan.resource_type;
         let mut notes = Notes::default();
-        if self.store.summary(name).await?.partitions == 0
+        let exported = matches!(task.plan.strategy, Strategy::Bulk(_));
+        if !exported
+            && self.store.summary(name).await?.partitions == 0
             && let Err(stop) = self.begin(task).await?
         {
             notes.stop(name, stop);
@@ -132,7 +140,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         loop {
             if !notes.stopped() {
                 let open = self.store.open(name, self.concurrency + flying.len() + 1).await?;
-                let (feeders, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|one| one.bucket.is_feeder());
+                let open = open.into_iter().filter(|one| !matches!(one.bucket, Bucket::Export { .. }));
+                let (feeders, open): (Vec<_>, Vec<_>) = open.partition(|one| one.bucket.is_feeder());
                 let mut started = false;
                 for partition in open {
                     if flying.len() < self.concurrency && flying.insert(partition.key.clone()) {

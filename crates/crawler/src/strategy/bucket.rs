@@ -53,6 +53,26 @@ pub enum Bucket {
     },
     /// Feeds the partitions of an id-read.
     Reads,
+    /// A Bulk Data export on its way.
+    Export {
+        /// Where its state is told; none: it was not asked for yet.
+        status: Option<String>,
+        /// How many exports before this one were lost.
+        generation: u32,
+    },
+    /// A file of an export.
+    File {
+        /// Its address.
+        url: String,
+        /// Its place among the export's files.
+        number: usize,
+        /// The server wants no credentials with it.
+        anonymous: bool,
+        /// Resources in it, as the export says.
+        count: Option<u64>,
+        /// The export that it belongs to.
+        generation: u32,
+    },
     /// These, each by a read.
     Read {
         /// Ids of the type itself.
@@ -80,6 +100,8 @@ impl Bucket {
                 [] => "of".into(),
             },
             Self::Reads => "reads".into(),
+            Self::Export { generation, .. } => format!("export={generation}"),
+            Self::File { number, generation, .. } => format!("file={generation}.{number}"),
             Self::Read { ids } => format!("read={}", ids.first().map_or("", String::as_str)),
         }
     }
