@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Crawl a FHIR server that has no configuration, with the built-in views
     #[command(after_help = "Example: fhirvest harvest https://fhir.example.org/r4 -r Practitioner,Location -o lake")]
     Harvest(Harvest),
+    /// Check configuration and views, and probe what the jobs' servers do; nothing is written
+    #[command(after_help = "Example: fhirvest check provider-directory --json")]
+    Check(Check),
     /// Flatten FHIR files into tables, without a lake
     #[command(
         after_help = "Example: fhirvest flatten --view config/views/plan-net/location.json --input Location.ndjson.zst --output location.parquet"
@@ -76,6 +79,18 @@ pub(crate) enum Command {
     /// Serve a synthetic payer, or your own NDJSON, on this machine
     #[command(after_help = "Example: fhirvest sandbox --listen 127.0.0.1:8080 --data ./ndjson")]
     Sandbox(Sandbox),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The jobs; all of the jobs folder when none is named
+    #[arg(value_name = "JOB")]
+    pub(crate) names: Vec<String>,
+    /// Where the APIs are reached: local, qa, production
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 /// `--json`.
@@ -242,6 +257,8 @@ pub(crate) enum Config {
 pub(crate) enum SchemaKind {
     Job,
     Api,
+    /// A file of `config/platforms/`
+    Platform,
 }
 
 #[derive(Debug, Args)]

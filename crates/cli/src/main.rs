@@ -35,6 +35,7 @@ async fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Run(run) => commands::run::run(global, run).await,
         Command::Harvest(harvest) => commands::run::harvest(global, harvest).await,
+        Command::Check(check) => commands::check::check(global, check).await,
         Command::Flatten(flatten) => commands::flatten::flatten(flatten),
         Command::Views(views) => commands::views::views(global, views),
         Command::Runs(runs) => commands::runs::runs(global, runs),

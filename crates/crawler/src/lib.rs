@@ -31,6 +31,7 @@ pub mod judgement;
 pub mod memory;
 pub mod pace;
 pub mod paging;
+pub mod probe;
 pub mod retry;
 pub mod source;
 pub mod store;

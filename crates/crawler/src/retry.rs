@@ -157,7 +157,7 @@ impl<T: Transport> Retrying<T> {
                         return Ok(incoming);
                     }
                     let (status, headers) = (incoming.status, incoming.headers.clone());
-                    let page = scan(&beginning(incoming).await);
+                    let page = scan(&beginning(incoming, LONGEST_ERROR).await);
                     match judgement::judge(status, &headers, &page, (self.now)()) {
                         Verdict::Retry { after, reason } => (after, reason, true),
                         Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
@@ -238,13 +238,15 @@ impl<T: Transport> Retrying<T> {
     }
 }
 
-/// What an error's body begins with: enough for an OperationOutcome.
-async fn beginning(mut incoming: Incoming) -> Vec<u8> {
-    const ENOUGH: usize = 64 << 10;
+/// Of the body of an error: enough for an OperationOutcome.
+const LONGEST_ERROR: usize = 64 << 10;
+
+/// What a body begins with.
+pub(crate) async fn beginning(mut incoming: Incoming, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(Ok(chunk)) = incoming.body.next().await {
         body.extend_from_slice(&chunk);
-        if body.len() >= ENOUGH {
+        if body.len() >= most {
             break;
         }
     }

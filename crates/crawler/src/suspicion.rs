@@ -11,6 +11,11 @@ use crate::ending::EndedBy;
 /// Ceilings that servers are known to have. A count that equals one is `at least` unless the contrary is shown.
 const KNOWN_CEILINGS: [u64; 9] = [100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
 
+/// Whether a total is one of the ceilings that servers are known to have.
+pub(crate) fn is_ceiling(total: u64) -> bool {
+    total >= 1_000 && KNOWN_CEILINGS.contains(&total)
+}
+
 /// The smallest ceiling that makes sense for a server.
 const LEAST_CEILING: u64 = 100;
 

@@ -20,6 +20,7 @@
 //! # Ok::<(), fhirvest_jobs::config::ConfigError>(())
 //! ```
 
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod flatten;

@@ -1,7 +1,7 @@
 //! `fhirvest config`.
 
 use fhirvest_jobs::{
-    config::{PublisherFile, Settings},
+    config::{PlatformFile, PublisherFile, Settings},
     run::Exit,
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn config(global: &Global, command: &Config) -> Result<Exit, Failure>
         }
         Config::Schema { kind } => match kind {
             SchemaKind::Job => output::json(&schemars::schema_for!(Settings))?,
+            SchemaKind::Platform => output::json(&schemars::schema_for!(PlatformFile))?,
             SchemaKind::Api => output::json(&schemars::schema_for!(PublisherFile))?,
         },
     }

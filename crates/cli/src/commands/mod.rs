@@ -1,6 +1,7 @@
 //! One module a command: arguments in, library calls, output out.
 
 pub(crate) mod apis;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod flatten;
 pub(crate) mod run;

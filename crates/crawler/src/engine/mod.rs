@@ -267,3 +267,8 @@ pub fn search_url(source: &Source, plan: &ResourcePlan) -> Option<Url> {
     let bucket = plan.strategy.roots().into_iter().next().unwrap_or(crate::strategy::Bucket::All);
     source.absolute(&first::search(plan, &bucket, plan.page_size)).ok()
 }
+
+/// The search for everything of a type with the plan's parameters, relative to the base URL.
+pub(crate) fn search_of(plan: &ResourcePlan) -> String {
+    first::search(&ResourcePlan { paging: Paging::Links, ..plan.clone() }, &crate::strategy::Bucket::All, None)
+}

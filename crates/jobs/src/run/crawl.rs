@@ -5,17 +5,22 @@ use std::{collections::BTreeSet, sync::Arc};
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{
     engine::{Crawl, CrawlOutcome, ResourceOutcome, ResourcePlan},
+    event::EventSink,
+    http::Http,
+    pace::{HostLimiters, Paced},
+    retry::Retrying,
     source::{Limits, Pace, Rewrite, Source, TrustedOrigin},
 };
 use fhirvest_lake::archive;
+use tokio::sync::watch;
 
 use super::{
-    Exit, RunError, RunReport, Session,
+    Binding, Exit, RunError, RunReport, Session,
     report::{judge, nothing_came},
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, LimitsConfig, StrategyName},
+    config::{ConfigError, Job, LimitsConfig, StrategyName},
     ledger::{CrawlStore, QUARANTINE, ResourceRecord, RunRecord},
 };
 
@@ -63,36 +68,15 @@ impl Session<'_> {
     }
 
     async fn ask(&self, store: Arc<CrawlStore>, started: DateTime<Utc>) -> Result<CrawlOutcome, RunError> {
-        let settings = &self.job.settings;
-        let source = self.server();
-        let limits = limits(&settings.limits, self.options.max_pages)?;
-        let pace = Pace {
-            requests_per_second: settings.rate.requests_per_second,
-            burst: settings.rate.burst,
-            concurrency: settings.rate.concurrency,
-        };
-        let events = Arc::clone(&self.options.events);
         let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
-        let now: fn() -> DateTime<Utc> = || Clock::System.now();
-        let fetcher = fhirvest_crawler::client(&source, pace, &limits, hosts, now, Arc::clone(&events), cancel)
-            .map_err(|error| {
-                RunError::Config(ConfigError::Job { job: self.job.name.clone(), message: error.to_string() })
-            })?;
+        let events = Arc::clone(&self.options.events);
+        let max_pages = self.options.max_pages;
+        let (fetcher, source) = client(self.job, self.binding, hosts, Arc::clone(&events), cancel, max_pages)?;
+        let limits = limits(&self.job.settings.limits, max_pages);
         let plans = self.types.iter().map(|name| self.plan(name, started)).collect::<Result<Vec<ResourcePlan>, _>>()?;
-        let crawl = Crawl::new(fetcher, store, source, limits, settings.rate.concurrency, events);
+        let concurrency = self.job.settings.rate.concurrency;
+        let crawl = Crawl::new(fetcher, store, source, limits, concurrency, events);
         Ok(crawl.run(&plans).await?)
-    }
-
-    fn server(&self) -> Source {
-        let of_job = &self.job.source;
-        let mut source = Source::new(self.binding.base_url.clone());
-        source.credentials = self.binding.credentials.clone();
-        let trusted = of_job.trusted_origins.iter();
-        source.trusted_origins =
-            trusted.map(|one| TrustedOrigin { origin: one.origin.origin(), credentials: one.credentials }).collect();
-        let rules = of_job.rewrite_next.iter();
-        source.rewrite_next = rules.map(|rule| Rewrite { from: rule.from.clone(), to: rule.to.clone() }).collect();
-        source
     }
 
     /// The types that are read by reference.
@@ -165,14 +149,39 @@ fn judge_crawl(resources: &[ResourceOutcome]) -> Exit {
     judge(&statuses, resources.iter().any(|one| one.unavailable), &[])
 }
 
-fn limits(config: &LimitsConfig, max_pages: Option<u64>) -> Result<Limits, RunError> {
+/// What asks on behalf of a job: its server, with its credentials, at its pace.
+pub(crate) fn client(
+    job: &Job,
+    binding: &Binding,
+    hosts: Arc<HostLimiters>,
+    events: Arc<dyn EventSink>,
+    cancel: watch::Receiver<bool>,
+    max_pages: Option<u64>,
+) -> Result<(Retrying<Paced<Http>>, Source), RunError> {
+    let mut source = Source::new(binding.base_url.clone());
+    source.credentials = binding.credentials.clone();
+    let trusted = job.source.trusted_origins.iter();
+    source.trusted_origins =
+        trusted.map(|one| TrustedOrigin { origin: one.origin.origin(), credentials: one.credentials }).collect();
+    let rules = job.source.rewrite_next.iter();
+    source.rewrite_next = rules.map(|rule| Rewrite { from: rule.from.clone(), to: rule.to.clone() }).collect();
+    let rate = &job.settings.rate;
+    let pace = Pace { requests_per_second: rate.requests_per_second, burst: rate.burst, concurrency: rate.concurrency };
+    let limits = limits(&job.settings.limits, max_pages);
+    let now: fn() -> DateTime<Utc> = || Clock::System.now();
+    let fetcher = fhirvest_crawler::client(&source, pace, &limits, hosts, now, events, cancel)
+        .map_err(|error| ConfigError::Job { job: job.name.clone(), message: error.to_string() })?;
+    Ok((fetcher, source))
+}
+
+fn limits(config: &LimitsConfig, max_pages: Option<u64>) -> Limits {
     let max_page_bytes = usize::try_from(config.max_page_bytes.0).unwrap_or(usize::MAX);
-    Ok(Limits {
+    Limits {
         request_timeout: config.request_timeout.0,
         max_page_bytes,
         max_retries: config.max_retries,
         max_wait: config.max_wait.0,
         max_pages: max_pages.unwrap_or(config.max_pages),
         ..Limits::default()
-    })
+    }
 }

@@ -13,6 +13,8 @@ use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome, event::EventSink};
 use fhirvest_lake::Lake;
 
+pub(crate) use crawl::client;
+
 pub use binding::{Binding, Sandbox};
 pub use publish::refresh_views_sql;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
