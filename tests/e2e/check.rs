@@ -29,7 +29,7 @@ fn the_suggestion_fits_what_the_server_does() {
     for (platform, suggested) in [
         (vec![], "_sort = \"_id\""),
         (vec!["--platform", "intersystems"], "daterange"),
-        (vec!["--platform", "abacus"], "offset = { param = \"_skip\" }"),
+        (vec!["--platform", "abacus"], "strategy = \"offset\""),
         (vec!["--fault", "ignores-sort"], "page_size = 1000"),
     ] {
         let (home, done) = check(&platform);
