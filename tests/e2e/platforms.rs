@@ -75,6 +75,40 @@ fn a_server_without_second_pages_is_searched_by_names_and_by_practitioners() {
     assert!(roles["coverage"].as_f64().unwrap() > 0.9, "{roles}");
 }
 
+const TOKENS: &str = r#"
+version = 1
+views = ["plan-net/practitioner_role"]
+[rate]
+requests_per_second = 0
+[source]
+name = "acme"
+base_url = "BASE"
+platform = "healthsparq"
+auth = { kind = "client-credentials", token_url = "TOKENS" }
+[resources.PractitionerRole]
+"#;
+
+#[test]
+fn a_token_that_lives_for_a_few_requests_is_asked_for_again() {
+    let home = Home::new();
+    let sandbox = Sandbox::start(&home, &["--platform", "healthsparq", "--size", "400"]);
+    let url = sandbox.url(API);
+    let plain = harvest(&home, url, "plain", "PractitionerRole", &["--page-size", "100"]).expect(3);
+    assert_eq!(by_type(&plain)["PractitionerRole"]["status"], "refused");
+
+    let tokens = url.replace(&format!("/{API}"), "/oauth/token");
+    home.write("jobs/acme.toml", &TOKENS.replace("BASE", url).replace("TOKENS", &tokens));
+    let done = home.run(&["run", "--json", "-q"]).expect(0);
+    let one = &by_type(&done)["PractitionerRole"];
+    assert_eq!((one["status"].as_str(), &one["counts"]["archived"]), (Some("complete"), &one["server_total"]));
+    // Ten pages of a hundred, and each token is good for five requests.
+    assert!(one["pages"].as_u64().unwrap() >= 10);
+
+    home.write("jobs/acme.toml", &TOKENS.replace("BASE", url).replace("TOKENS", url));
+    let wrong = home.run(&["run", "--json", "-q", "--fresh"]).expect(3);
+    assert!(wrong.stdout.contains("token_url"), "{}", wrong.stdout);
+}
+
 #[test]
 fn an_unknown_platform_is_told_with_the_nearest_name() {
     let home = Home::new();

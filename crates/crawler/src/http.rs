@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::{
     source::{Credentials, Limits, Source, shown},
-    transport::{Incoming, Reply, Request, RequestKind, Transport, TransportError},
+    transport::{Form, Incoming, Reply, Request, RequestKind, Transport, TransportError},
 };
 
 /// Redirects followed for one request.
@@ -73,14 +73,25 @@ impl Http {
     }
 
     async fn once(&self, url: &Url, asked: &Request) -> Result<reqwest::Response, TransportError> {
-        let mut request = self.client.get(url.clone());
+        let mut request = match &asked.form {
+            Some(Form(fields)) => {
+                let shown: Vec<_> = fields.iter().map(|(name, value)| (name, value.expose_secret())).collect();
+                self.client.post(url.clone()).form(&shown)
+            }
+            None => self.client.get(url.clone()),
+        };
         request = match asked.kind {
             RequestKind::Fhir => request.header(ACCEPT, ACCEPTED),
             RequestKind::Export => request.header(ACCEPT, ACCEPTED).header("Prefer", "respond-async"),
+            RequestKind::Token => request.header(ACCEPT, "application/json"),
             // A file has as long as it takes: its reader watches that it goes on.
             RequestKind::Ndjson => request.header(ACCEPT, ACCEPTED_FILE).timeout(LONGEST_DOWNLOAD),
         };
-        let may_see = !asked.anonymous && self.source.may_see_credentials(url);
+        // A form holds what it needs, and goes nowhere but to the address that the job names.
+        let may_see = !asked.anonymous && asked.form.is_none() && self.source.may_see_credentials(url);
+        if let Some(token) = asked.bearer.as_ref().filter(|_| may_see) {
+            request = request.bearer_auth(token.expose_secret());
+        }
         if let Some((name, value)) = self.header.as_ref().filter(|_| may_see) {
             request = request.header(name, value);
         }
@@ -111,7 +122,7 @@ impl Http {
             let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let target = target.and_then(|text| url.join(text).ok());
             match target {
-                Some(target) if self.source.may_receive(&target) => url = target,
+                Some(target) if request.form.is_none() && self.source.may_receive(&target) => url = target,
                 other => {
                     let target = other.map_or_else(|| "nowhere".to_owned(), |target| shown(&target));
                     return Err(TransportError::Redirect { target });
@@ -166,7 +177,8 @@ fn unpacked(body: Bytes, limit: usize) -> Result<Bytes, TransportError> {
 
 fn header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>, ClientError> {
     let (name, text) = match credentials {
-        Credentials::None => return Ok(None),
+        // Tokens are added to each request by who asks for them.
+        Credentials::None | Credentials::ClientCredentials { .. } => return Ok(None),
         Credentials::Header { name, value } => (name.clone(), value.clone()),
         Credentials::Bearer { token } => {
             (AUTHORIZATION.to_string(), SecretString::from(format!("Bearer {}", token.expose_secret())))

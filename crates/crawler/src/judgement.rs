@@ -89,6 +89,12 @@ pub fn judge_failure(error: &TransportError) -> Verdict {
         TransportError::Connect(_) | TransportError::Timeout { .. } | TransportError::Broken(_) => {
             Verdict::Retry { after: None, reason: error.to_string() }
         }
+        // The next attempt has a new token: there is nothing to wait for.
+        TransportError::TokenRejected => Verdict::Retry { after: Some(Duration::ZERO), reason: error.to_string() },
+        TransportError::Token { status: 429 | 500..=599 } => Verdict::Retry { after: None, reason: error.to_string() },
+        TransportError::Token { .. } => {
+            Verdict::Refuse(Refusal { kind: RefusalKind::Unauthorized, message: error.to_string() })
+        }
         TransportError::TooLarge { .. } => {
             Verdict::Refuse(Refusal { kind: RefusalKind::Search, message: error.to_string() })
         }

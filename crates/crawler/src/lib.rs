@@ -5,7 +5,7 @@
 //! server's own word and no count contradicts it. Its promise: attempts, retries included, never exceed the pace of a
 //! host; credentials go to no other origin than configured; nothing about a secret or a person is in any message.
 //!
-//! Requests pass `Retrying<Paced<Http>>`, composed by [`client`]: retries outside, the limiter inside, so that every
+//! Requests pass `Retrying<Authorized<Paced<Http>>>`, composed by [`client`]: retries outside, the limiter inside, so that every
 //! attempt pays; credentials are added at the network end, by the origin of each request.
 //!
 //! ```
@@ -21,6 +21,7 @@
 //! assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, Status::Partial);
 //! ```
 
+pub mod authorized;
 pub mod backoff_delay;
 mod bulk;
 pub mod ending;
@@ -41,6 +42,7 @@ pub mod transport;
 
 use std::sync::Arc;
 
+use authorized::Authorized;
 use event::EventSink;
 use http::{ClientError, Http};
 use pace::{HostLimiters, Paced};
@@ -63,7 +65,8 @@ pub fn client(
     now: Now,
     events: Arc<dyn EventSink>,
     cancel: watch::Receiver<bool>,
-) -> Result<Retrying<Paced<Http>>, ClientError> {
+) -> Result<Retrying<Authorized<Paced<Http>>>, ClientError> {
     let http = Http::new(source.clone(), limits)?;
-    Ok(Retrying::new(Paced::new(http, hosts, pace), *limits, JITTER, now, events, cancel))
+    let authorized = Authorized::new(Paced::new(http, hosts, pace), source.clone());
+    Ok(Retrying::new(authorized, *limits, JITTER, now, events, cancel))
 }

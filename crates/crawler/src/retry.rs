@@ -169,7 +169,8 @@ impl<T: Transport> Retrying<T> {
                     self.events.event(&Event::Attempt { url, status: None, took, bytes: 0, error: Some(text.clone()) });
                     match judgement::judge_failure(&error) {
                         Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
-                        _ => (None, text, !matches!(error, TransportError::Connect(_))),
+                        Verdict::Retry { after, .. } => (after, text, !matches!(error, TransportError::Connect(_))),
+                        Verdict::Deliver => (None, text, !matches!(error, TransportError::Connect(_))),
                     }
                 }
             };

@@ -30,6 +30,17 @@ pub enum Credentials {
         /// The password.
         password: SecretString,
     },
+    /// Tokens that are asked for with the client's own credentials (OAuth 2.0 client credentials).
+    ClientCredentials {
+        /// Where.
+        token_url: Url,
+        /// The client; some servers give tokens to anybody.
+        client_id: Option<String>,
+        /// Its secret.
+        client_secret: Option<SecretString>,
+        /// What it asks for.
+        scopes: Vec<String>,
+    },
 }
 
 impl fmt::Debug for Credentials {
@@ -39,6 +50,7 @@ impl fmt::Debug for Credentials {
             Self::Header { .. } => "Header",
             Self::Bearer { .. } => "Bearer",
             Self::Basic { .. } => "Basic",
+            Self::ClientCredentials { .. } => "ClientCredentials",
         })
     }
 }

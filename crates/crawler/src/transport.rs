@@ -9,10 +9,11 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use reqwest::header::HeaderMap;
+use secrecy::SecretString;
 use url::Url;
 
-/// A GET request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request: GET, but for a token.
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The address.
     pub url: Url,
@@ -20,13 +21,21 @@ pub struct Request {
     pub kind: RequestKind,
     /// No credentials go with it, even to an origin that may see them.
     pub anonymous: bool,
+    /// A token for `Authorization: Bearer`, which the origin may see.
+    pub bearer: Option<SecretString>,
+    /// What is posted for a token.
+    pub form: Option<Form>,
 }
+
+/// Fields of a form, posted as `application/x-www-form-urlencoded`. Values are never shown.
+#[derive(Debug, Clone)]
+pub struct Form(pub Vec<(String, SecretString)>);
 
 impl Request {
     /// A request for FHIR, with whatever credentials the origin may see.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, kind: RequestKind::Fhir, anonymous: false }
+        Self { url, kind: RequestKind::Fhir, anonymous: false, bearer: None, form: None }
     }
 }
 
@@ -39,6 +48,8 @@ pub enum RequestKind {
     Export,
     /// A file of a Bulk Data export.
     Ndjson,
+    /// A token (OAuth 2.0), from the endpoint that the job names.
+    Token,
 }
 
 /// An answer whose body is still coming.
@@ -87,6 +98,15 @@ pub enum TransportError {
         /// The limit.
         limit: usize,
     },
+    /// The token endpoint gives no token.
+    #[error("the token endpoint gives no token (HTTP {status}): check token_url, the client and its secret")]
+    Token {
+        /// Its HTTP status.
+        status: u16,
+    },
+    /// The server rejects a token that it took before: another one is asked for.
+    #[error("the server no longer takes the token")]
+    TokenRejected,
     /// A redirect to an origin that is not trusted, or a chain of them.
     #[error("the server redirects to {target}, which is not a trusted origin")]
     Redirect {

@@ -280,7 +280,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 .give_up(key, EndedBy::ForeignLink, format!("{name}: a file of the export has no address"))
                 .await;
         };
-        let request = Request { url, kind: RequestKind::Ndjson, anonymous: *anonymous };
+        let request = Request { kind: RequestKind::Ndjson, anonymous: *anonymous, ..Request::new(url) };
         let mut done: u64 = partition.progress.cursor.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut breaks = 0;
         loop {

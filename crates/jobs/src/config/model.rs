@@ -154,6 +154,20 @@ pub enum Auth {
         /// Where the password is.
         password: SecretRef,
     },
+    /// Tokens that the client asks for in its own name (OAuth 2.0 client credentials), anew before they end.
+    ClientCredentials {
+        /// Where tokens are to be had.
+        token_url: Url,
+        /// The client's id; some servers give tokens to anybody.
+        #[serde(default)]
+        client_id: Option<String>,
+        /// Where the client's secret is.
+        #[serde(default)]
+        client_secret: Option<SecretRef>,
+        /// What is asked for.
+        #[serde(default)]
+        scopes: Vec<String>,
+    },
 }
 
 /// How fast the job may ask. Retries count.

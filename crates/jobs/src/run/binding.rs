@@ -55,6 +55,12 @@ impl Binding {
             Auth::Basic { username, password } => {
                 Credentials::Basic { username: username.clone(), password: secret(password)? }
             }
+            Auth::ClientCredentials { token_url, client_id, client_secret, scopes } => Credentials::ClientCredentials {
+                token_url: token_url.clone(),
+                client_id: client_id.clone(),
+                client_secret: client_secret.as_ref().map(secret).transpose()?,
+                scopes: scopes.clone(),
+            },
         };
         Ok(Self { base_url, credentials })
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{
+    authorized::Authorized,
     engine::{Crawl, CrawlOutcome, ResourceOutcome, ResourcePlan},
     event::EventSink,
     http::Http,
@@ -157,7 +158,7 @@ pub(crate) fn client(
     events: Arc<dyn EventSink>,
     cancel: watch::Receiver<bool>,
     max_pages: Option<u64>,
-) -> Result<(Retrying<Paced<Http>>, Source), RunError> {
+) -> Result<(Retrying<Authorized<Paced<Http>>>, Source), RunError> {
     let mut source = Source::new(binding.base_url.clone());
     source.credentials = binding.credentials.clone();
     let trusted = job.source.trusted_origins.iter();

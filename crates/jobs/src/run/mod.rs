@@ -73,6 +73,9 @@ pub enum RunError {
         /// Why.
         source: serde_json::Error,
     },
+    /// Stopped while it waited for its turn; nothing was asked.
+    #[error("stopped before anything was asked: run the same command again")]
+    Cancelled,
     /// No such run.
     #[error("there is no run `{run}` in the lake: see `fhirvest runs`")]
     NoRun {
@@ -94,6 +97,7 @@ impl RunError {
             Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => {
                 Exit::Storage
             }
+            Self::Cancelled => Exit::Interrupted,
             Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
         }
     }
@@ -142,12 +146,56 @@ pub async fn run(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
     let outcomes = if record.state == RunState::Crawled {
         session.sealed_outcomes(&record)?
     } else {
+        let Some(_host) = host_lock(&session.lake, job, binding, options).await? else {
+            return Err(RunError::Cancelled);
+        };
         match session.crawl(&record).await? {
             crawl::End::Sealed(outcomes) => outcomes,
             crawl::End::Over(report) => return Ok(*report),
         }
     };
     session.finish(&record, outcomes)
+}
+
+/// Between two looks whether another process still asks the same host.
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// One process of a lake asks a host at a time, since each paces only its own requests: another one waits here. Nothing
+/// where the wait was cancelled; the lock's own error where it takes longer than `max_wait`. Jobs of one process share
+/// their pace instead.
+async fn host_lock(
+    lake: &Lake,
+    job: &Job,
+    binding: &Binding,
+    options: &RunOptions,
+) -> Result<Option<HostLock>, RunError> {
+    let url = &binding.base_url;
+    let host: String =
+        url.host_str().unwrap_or("none").chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let name = format!("host-{host}-{}", url.port_or_known_default().unwrap_or(0));
+    let mut waited = std::time::Duration::ZERO;
+    loop {
+        match lake.lock(&name) {
+            Ok(lock) => return Ok(Some(HostLock { _lock: lock })),
+            Err(fhirvest_lake::LakeError::Locked { holder, .. }) if waited < job.settings.limits.max_wait.0 => {
+                if waited.is_zero() {
+                    tracing::warn!(host, holder, "another process asks this host: waiting until it is done");
+                }
+                waited += BETWEEN_LOOKS;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let mut cancel = options.cancel.clone();
+        tokio::select! {
+            () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+            Ok(_) = cancel.wait_for(|cancelled| *cancelled) => return Ok(None),
+        }
+    }
+}
+
+/// Held while a host is asked.
+struct HostLock {
+    _lock: fhirvest_lake::layout::Lock,
 }
 
 /// The types to crawl: those of the job, or some of them.

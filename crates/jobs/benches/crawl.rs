@@ -1,0 +1,115 @@
+//! What a crawl costs beside a client that only reads: the same pages of the same server, read and dropped, against
+//! crawled, deduplicated, archived and committed. Prints walls, the ratio, and the process's peak memory; no limit on
+//! the rate is set. `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are about 2.4 each).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark measures real time and prints")]
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use fhirvest_crawler::{
+    client,
+    engine::{Crawl, ResourcePlan},
+    event::Silent,
+    source::{Limits, Pace, Source},
+};
+use fhirvest_jobs::ledger::CrawlStore;
+use fhirvest_sandbox::{Options, World, serve};
+use tokio::{net::TcpListener, sync::watch};
+use url::Url;
+
+const TYPE: &str = "PractitionerRole";
+const ROUNDS: usize = 3;
+
+/// The sandbox on threads of its own, so that both clients share the machine with it in the same way.
+fn server(size: usize) -> Url {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = Arc::new(World::synthetic(1, size));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tell.send(format!("http://{address}/highmark/provider-directory")).unwrap();
+            let options = Options { max_count: Some(1_000), ..Options::default() };
+            serve(listener, world, options, std::future::pending()).await.unwrap();
+        });
+    });
+    Url::parse(&told.recv().unwrap()).unwrap()
+}
+
+async fn bare(base: &Url) -> (Duration, u64, u64) {
+    let client = reqwest::Client::new();
+    let started = Instant::now();
+    let mut next = Some(format!("{base}/{TYPE}?_count=1000"));
+    let (mut pages, mut bytes) = (0, 0);
+    while let Some(url) = next {
+        let body = client.get(url).send().await.unwrap().bytes().await.unwrap();
+        pages += 1;
+        bytes += body.len() as u64;
+        // The least that any client has to do: find the next link.
+        next = fhirvest_fhir::bundle::scan(&body).unwrap().link("next").map(str::to_owned);
+    }
+    (started.elapsed(), pages, bytes)
+}
+
+async fn crawl(base: &Url) -> (Duration, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = camino::Utf8Path::from_path(folder.path()).unwrap();
+    let types = BTreeSet::from([TYPE.to_owned()]);
+    let store = Arc::new(CrawlStore::open(folder, &types, &BTreeSet::new()).unwrap());
+    let source = Source::new(base.clone());
+    let (_keep, cancel) = watch::channel(false);
+    let limits = Limits::default();
+    let pace = Pace { requests_per_second: 0.0, burst: 1, concurrency: 2 };
+    let started = Instant::now();
+    let fetcher = client(&source, pace, &limits, Arc::default(), Utc::now, Arc::new(Silent), cancel).unwrap();
+    let crawl = Crawl::new(fetcher, store, source, limits, 2, Arc::new(Silent));
+    let plan = ResourcePlan { page_size: Some(1_000), ..ResourcePlan::new(TYPE) };
+    let outcome = crawl.run(&[plan]).await.unwrap();
+    (started.elapsed(), outcome.resources[0].counts.archived)
+}
+
+/// The most memory that this process has had, in MiB, as Linux tells it.
+fn peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+}
+
+fn main() {
+    // `cargo test --benches` only asks whether it starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let size = std::env::var("FHIRVEST_BENCH_SIZE").ok().and_then(|text| text.parse().ok()).unwrap_or(41_700);
+    let base = server(size);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        bare(&base).await;
+        let before = peak();
+        let (mut bares, mut crawls) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let (wall, pages, bytes) = bare(&base).await;
+            let (crawled, archived) = crawl(&base).await;
+            println!(
+                "{archived} resources, {pages} pages, {:.0} MB: bare {:.2} s, crawl {:.2} s, ratio {:.2}",
+                bytes as f64 / 1e6,
+                wall.as_secs_f64(),
+                crawled.as_secs_f64(),
+                crawled.as_secs_f64() / wall.as_secs_f64()
+            );
+            bares.push(wall);
+            crawls.push(crawled);
+        }
+        let (bare, crawl) = (bares.iter().min().unwrap(), crawls.iter().min().unwrap());
+        println!("best of {ROUNDS}: ratio {:.2}", crawl.as_secs_f64() / bare.as_secs_f64());
+        if let (Some(before), Some(after)) = (before, peak()) {
+            println!("peak memory: {before} MiB with the sandbox and the bare client, {after} MiB with the crawl");
+        }
+    });
+}
