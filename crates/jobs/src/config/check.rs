@@ -287,7 +287,7 @@ mod tests {
         job.toml:6:1: unknown key `rate.burts` (did you mean `burst`?)
         job.toml:7:9: `rate.burst` is 0, but has to be 1 or more
         job.toml:9:13: `resources.X.page_size` is a string, but has to be a whole number
-        job.toml:11:10: `source.auth` is none of the kinds there are (use kind = "none" or kind = "api-key" or kind = "bearer" or kind = "basic")
+        job.toml:11:10: `source.auth` is none of the kinds there are (use kind = "none" or kind = "api-key" or kind = "bearer" or kind = "basic" or kind = "client-credentials")
         job.toml:13:12: `limits.max_wait` is an integer, but has to be a string, as in "15m"
         "#);
     }

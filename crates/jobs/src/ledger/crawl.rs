@@ -88,6 +88,9 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// Requests that may wait for the writing thread. Each holds at most one page, so this bounds the memory too.
 const QUEUE: usize = 16;
 
+/// Pages of 4 KiB in the write-ahead log before they are moved to the database.
+const CHECKPOINT_PAGES: i64 = 16_384;
+
 /// What is known of one growing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FileCounts {
@@ -101,14 +104,14 @@ pub struct FileCounts {
 pub type Superseded = (String, u64);
 
 /// A page and who waits for its commit.
-type WaitingPage = (Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>);
+type WaitingPage = (Box<page::Hashed>, oneshot::Sender<Result<PageCounts, LedgerError>>);
 
 enum Request {
     Open(String, usize, oneshot::Sender<Result<Vec<Partition>, LedgerError>>),
     Summary(String, oneshot::Sender<Result<Summary, LedgerError>>),
     Wanted(String, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
     Add(Option<Parent>, Vec<Partition>, oneshot::Sender<Result<(), LedgerError>>),
-    Commit(Box<PageCommit>, oneshot::Sender<Result<PageCounts, LedgerError>>),
+    Commit(Box<page::Hashed>, oneshot::Sender<Result<PageCounts, LedgerError>>),
     Close(PartitionKey, Option<EndedBy>, Option<String>, oneshot::Sender<Result<(), LedgerError>>),
     Ids(String, Option<String>, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
     Totals(oneshot::Sender<Result<BTreeMap<String, FileCounts>, LedgerError>>),
@@ -206,7 +209,10 @@ impl Store for CrawlStore {
     }
 
     async fn commit(&self, page: PageCommit) -> Result<PageCounts, LedgerError> {
-        self.ask(|reply| Request::Commit(Box::new(page), reply)).await
+        // On a thread of its own: the writing thread has enough to do, and others may fetch meanwhile.
+        let hashed = tokio::task::spawn_blocking(move || page::Hashed::new(page)).await;
+        let hashed = hashed.map_err(|_| LedgerError::Stopped)?;
+        self.ask(|reply| Request::Commit(Box::new(hashed), reply)).await
     }
 
     async fn close(
@@ -261,6 +267,9 @@ impl Worker {
         let open = || {
             let connection = super::open(&path)?;
             connection.execute_batch(SCHEMA)?;
+            // The ids of a crawl come in no order, so each commit touches pages all over: they are moved to the database
+            // when it is worth it.
+            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             Ok(connection)
         };
         let connection = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
@@ -314,7 +323,7 @@ impl Worker {
         if pages.is_empty() {
             return true;
         }
-        let commits: Vec<&PageCommit> = pages.iter().map(|(page, _)| page.as_ref()).collect();
+        let commits: Vec<&page::Hashed> = pages.iter().map(|(page, _)| page.as_ref()).collect();
         match page::commit(&mut self.connection, &mut self.files, &commits) {
             Ok(counts) => {
                 for ((_, reply), counts) in pages.drain(..).zip(counts) {

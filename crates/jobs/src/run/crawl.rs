@@ -150,6 +150,9 @@ fn judge_crawl(resources: &[ResourceOutcome]) -> Exit {
     judge(&statuses, resources.iter().any(|one| one.unavailable), &[])
 }
 
+/// The way of a job's requests.
+type Fetcher = Retrying<Authorized<Paced<Http>>>;
+
 /// What asks on behalf of a job: its server, with its credentials, at its pace.
 pub(crate) fn client(
     job: &Job,
@@ -158,7 +161,7 @@ pub(crate) fn client(
     events: Arc<dyn EventSink>,
     cancel: watch::Receiver<bool>,
     max_pages: Option<u64>,
-) -> Result<(Retrying<Authorized<Paced<Http>>>, Source), RunError> {
+) -> Result<(Fetcher, Source), RunError> {
     let mut source = Source::new(binding.base_url.clone());
     source.credentials = binding.credentials.clone();
     let trusted = job.source.trusted_origins.iter();

@@ -9,17 +9,35 @@ use fhirvest_crawler::{
 };
 use fhirvest_fhir::{
     bundle::{Entry, Mode},
-    reference, resource,
+    reference,
+    resource::{self, ContentHash},
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
 use serde_json::json;
 
 use super::{CrawlError, Files, QUARANTINE, partitions};
 
+/// A page with the hash of each of its resources, which is worked out before the page waits for its commit.
+pub(super) struct Hashed {
+    pub(super) page: PageCommit,
+    /// Nothing for an entry that cannot be used.
+    pub(super) hashes: Vec<Option<ContentHash>>,
+}
+
+impl Hashed {
+    pub(super) fn new(page: PageCommit) -> Self {
+        let hash = |entry: &Entry| {
+            let text = std::str::from_utf8(page.body.get(entry.range.clone())?).ok()?;
+            entry.fault.is_none().then(|| resource::content_hash(text).ok()).flatten()
+        };
+        Self { hashes: page.entries.iter().map(hash).collect(), page }
+    }
+}
+
 pub(super) fn commit(
     connection: &mut Connection,
     files: &mut Files,
-    pages: &[&PageCommit],
+    pages: &[&Hashed],
 ) -> Result<Vec<PageCounts>, CrawlError> {
     let transaction = connection.transaction()?;
     let mut counts = Vec::with_capacity(pages.len());
@@ -30,7 +48,7 @@ pub(super) fn commit(
         }
     }
     for page in pages {
-        move_cursor(&transaction, page)?;
+        move_cursor(&transaction, &page.page)?;
     }
     sync(&transaction, files)?;
     transaction.commit()?;
@@ -86,6 +104,7 @@ struct Keeper<'t> {
     transaction: &'t Transaction<'t>,
     files: &'t mut Files,
     find: CachedStatement<'t>,
+    add: CachedStatement<'t>,
     hold: CachedStatement<'t>,
     partition_type: String,
     line: Vec<u8>,
@@ -96,6 +115,7 @@ impl<'t> Keeper<'t> {
         Ok(Self {
             find: transaction
                 .prepare_cached("SELECT hash, line, last_updated FROM held WHERE type = ?1 AND id = ?2")?,
+            add: transaction.prepare_cached("INSERT OR IGNORE INTO held VALUES (?1, ?2, ?3, ?4, ?5)")?,
             hold: transaction.prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5)")?,
             transaction,
             files,
@@ -104,19 +124,24 @@ impl<'t> Keeper<'t> {
         })
     }
 
-    fn page(&mut self, page: &PageCommit) -> Result<PageCounts, CrawlError> {
+    fn page(&mut self, Hashed { page, hashes }: &Hashed) -> Result<PageCounts, CrawlError> {
         let query = "SELECT resource_type FROM partition WHERE key = ?1";
         let of = self.transaction.prepare_cached(query)?.query_row([&page.partition.0], |row| row.get(0)).optional()?;
         self.partition_type = of.unwrap_or_default();
         let mut counts = PageCounts::default();
-        for entry in &page.entries {
+        for (entry, hash) in page.entries.iter().zip(hashes) {
             counts.received += 1;
-            self.entry(page, entry, &mut counts)?;
+            self.entry(page, (entry, *hash), &mut counts)?;
         }
         Ok(counts)
     }
 
-    fn entry(&mut self, page: &PageCommit, entry: &Entry, counts: &mut PageCounts) -> Result<(), CrawlError> {
+    fn entry(
+        &mut self,
+        page: &PageCommit,
+        (entry, hash): (&Entry, Option<ContentHash>),
+        counts: &mut PageCounts,
+    ) -> Result<(), CrawlError> {
         let bytes = page.body.get(entry.range.clone()).unwrap_or_default();
         if let Some(fault) = &entry.fault {
             counts.quarantined += 1;
@@ -130,7 +155,7 @@ impl<'t> Keeper<'t> {
             counts.quarantined += 1;
             return self.quarantine(page, entry, bytes, "a resource type that the job does not ask for");
         }
-        let Ok(hash) = resource::content_hash(text) else {
+        let Some(hash) = hash else {
             counts.quarantined += 1;
             return self.quarantine(page, entry, bytes, "not a JSON object");
         };
@@ -140,15 +165,13 @@ impl<'t> Keeper<'t> {
         let file = self.files.of(self.transaction, &entry.resource_type)?;
         file.touched = true;
         file.counts.received.received += 1;
-        let held: Option<(Vec<u8>, i64, Option<String>)> = self
-            .find
-            .query_row(params![file.number, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((held_hash, held_line, held_updated)) = held else {
+        // Most are new: one statement says so and holds it.
+        let is_new =
+            self.add.execute(params![file.number, id, hash.as_slice(), signed(file.counts.lines), last_updated])? > 0;
+        if is_new {
             self.line.clear();
             resource::write_line(text, &mut self.line);
             file.writer.append(&self.line)?;
-            self.hold.execute(params![file.number, id, hash.as_slice(), signed(file.counts.lines), last_updated])?;
             file.counts.lines += 1;
             file.counts.received.archived += 1;
             counts.archived += 1;
@@ -157,7 +180,9 @@ impl<'t> Keeper<'t> {
                 counts.new_matches += 1;
             }
             return Ok(());
-        };
+        }
+        let (held_hash, held_line, held_updated): (Vec<u8>, i64, Option<String>) =
+            self.find.query_row(params![file.number, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let mut known =
             self.transaction.prepare_cached("SELECT 1 FROM variant WHERE type = ?1 AND id = ?2 AND hash = ?3")?;
         if held_hash == hash || known.exists(params![file.number, id, hash.as_slice()])? {
