@@ -7,10 +7,11 @@ use std::{
 };
 
 use fhirvest_fhir::{bundle::Mode, reference, resource};
+use futures_util::FutureExt;
 
 use crate::{
     ending::EndedBy,
-    store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
+    store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store, Summary, TypeCounts},
     strategy::Bucket,
 };
 
@@ -130,7 +131,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn commit(&self, page: PageCommit) -> Result<PageCounts, Infallible> {
+    async fn take(&self, page: PageCommit) -> Result<Pending<Infallible>, Infallible> {
         let mut inner = self.lock();
         let own =
             inner.partitions.iter().find(|known| known.key == page.partition).map(|known| known.resource_type.clone());
@@ -190,7 +191,7 @@ impl Store for MemoryStore {
             };
         }
         inner.add(split);
-        Ok(counts)
+        Ok(std::future::ready(Ok(counts)).boxed())
     }
 
     async fn close(

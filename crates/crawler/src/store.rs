@@ -5,6 +5,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use fhirvest_fhir::bundle::Entry;
+use futures_util::future::BoxFuture;
 
 use crate::{ending::EndedBy, strategy::Bucket};
 
@@ -143,6 +144,9 @@ pub struct TypeCounts {
     pub quarantined: u64,
 }
 
+/// A page that was taken and is being committed.
+pub type Pending<E> = BoxFuture<'static, Result<PageCounts, E>>;
+
 /// What the crawl asks of whoever keeps its results. Two implementations: the ledger and archive of a run, and an
 /// in-memory one for tests.
 pub trait Store: Send + Sync + 'static {
@@ -167,8 +171,15 @@ pub trait Store: Send + Sync + 'static {
         partitions: Vec<Partition>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Archives the page and moves the cursor, in one commit. Returns only when both would survive a power cut.
-    fn commit(&self, page: PageCommit) -> impl Future<Output = Result<PageCounts, Self::Error>> + Send;
+    /// Takes a page, to archive it and to move the cursor in one commit. The outer future is done when the page has its
+    /// turn: those of one partition are committed in the order in which they were taken. The inner one is done when the
+    /// commit would survive a power cut.
+    fn take(&self, page: PageCommit) -> impl Future<Output = Result<Pending<Self::Error>, Self::Error>> + Send;
+
+    /// Takes a page and waits for its commit.
+    fn commit(&self, page: PageCommit) -> impl Future<Output = Result<PageCounts, Self::Error>> + Send {
+        async { self.take(page).await?.await }
+    }
 
     /// Ends a partition without a page (refused, failed, dead cursor), or starts it anew (`None`: cursor and trail are
     /// cleared and `restarts` goes up by one).

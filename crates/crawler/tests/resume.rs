@@ -135,7 +135,8 @@ async fn a_resumed_crawl_fetches_few_pages_again() {
     assert!(killed_at(&server, 20, false).await);
     let asked = server.asked.lock().unwrap();
     let again = asked.len() - asked.iter().collect::<std::collections::HashSet<_>>().len();
-    assert!(again <= 2, "{again} pages were fetched again");
+    // Three on their way to the disk, one being fetched, and the one that the kept cursor names.
+    assert!(again <= 5, "{again} pages were fetched again");
 }
 
 proptest! {

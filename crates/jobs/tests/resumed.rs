@@ -48,7 +48,8 @@ struct After {
 
 impl EventSink for After {
     fn event(&self, event: &Event) {
-        if matches!(event, Event::PageCommitted { .. }) && self.pages.fetch_add(1, Ordering::Relaxed) + 1 == self.limit {
+        if matches!(event, Event::PageCommitted { .. }) && self.pages.fetch_add(1, Ordering::Relaxed) + 1 == self.limit
+        {
             self.reached.notify_one();
         }
     }

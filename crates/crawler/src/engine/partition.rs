@@ -1,6 +1,9 @@
 //! One partition, page after page, to its end, to its parts, or to where it has to stop.
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::atomic::Ordering,
+};
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +18,7 @@ use crate::{
     judgement::{Refusal, RefusalKind},
     paging::{self, Counted, Step, Trail},
     retry::{FetchError, Fetched},
-    store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Store},
+    store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
     strategy::{Bucket, Paging},
     suspicion::{self, Doubt, End, Order},
     transport::Transport,
@@ -30,6 +33,25 @@ const EMPTY_PAGES: u32 = 100;
 
 /// Ids read from the store in one go: bounds the memory of a look for an id.
 const IDS_AT_A_TIME: usize = 10_000;
+
+/// Pages of one partition that may be on their way to the disk while the next is fetched: what a kill may cost, and
+/// enough for the writer to put several into one commit.
+const PAGES_AHEAD: usize = 3;
+
+/// Pages that were handed to the store, and what has become of those that it has committed.
+struct Taken<E> {
+    pages: VecDeque<(Pending<E>, bool, Option<u64>)>,
+    without_news: u32,
+    empty: u32,
+    own: u64,
+    again: u64,
+}
+
+impl<E> Default for Taken<E> {
+    fn default() -> Self {
+        Self { pages: VecDeque::new(), without_news: 0, empty: 0, own: 0, again: 0 }
+    }
+}
 
 /// How a partition stopped.
 pub(super) enum Stop {
@@ -164,7 +186,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         Ok(Stop::Failed { detail, unavailable: false })
     }
 
-    /// Commits page after page; the next one is fetched while one is committed.
+    /// Commits page after page; the next ones are fetched while a few are being committed.
     async fn follow(
         &self,
         drive: &mut Drive<'_>,
@@ -173,21 +195,32 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     ) -> Result<Follow, S::Error> {
         drive.from_first = from_first;
         let resource_type = &drive.task.plan.resource_type;
-        let (mut without_news, mut empty, mut first) = (0, 0, from_first);
+        let mut first = from_first;
         let mut seen: u64 = 0;
-        let (mut own, mut again) = (0, 0);
+        let mut taken = Taken::default();
         loop {
             let page = match fetched {
                 Ok(page) => page,
-                Err(error) => return Ok(Follow::Stopped(error)),
+                Err(error) => {
+                    self.drain(drive, &mut taken, 0).await?;
+                    return Ok(Follow::Stopped(error));
+                }
             };
             let url_hash = paging::url_hash(&page.url);
             drive.trail.add(url_hash);
             let matches = matches_of(&page, resource_type);
             seen += matches;
+            let may_end = page.page.link("next").is_none() || drive.plan().paging != Paging::Links;
+            if may_end {
+                // Whether the end can be believed may depend on what is held.
+                self.drain(drive, &mut taken, 0).await?;
+            }
             let after = match self.after(drive, &page, (matches, seen), first).await? {
                 Ok(after) => after,
-                Err(error) => return Ok(Follow::Stopped(error)),
+                Err(error) => {
+                    self.drain(drive, &mut taken, 0).await?;
+                    return Ok(Follow::Stopped(error));
+                }
             };
             first = false;
             let is_empty = page.page.entry_slots == 0;
@@ -209,33 +242,48 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 after: kept,
                 url_hash,
             };
-            let counts = match (next, ended_by) {
-                (Some(url), _) => {
-                    let (counts, next) = tokio::join!(self.store.commit(commit), self.fetcher.page(&url));
-                    fetched = next;
-                    counts?
-                }
-                (None, ended_by) => {
-                    let counts = self.store.commit(commit).await?;
-                    self.committed(drive.plan(), drive.key, counts, total);
-                    return Ok(Follow::Ended(ended_by.unwrap_or(EndedBy::LastPage)));
-                }
+            let Some(url) = next else {
+                taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
+                self.drain(drive, &mut taken, 0).await?;
+                return Ok(Follow::Ended(ended_by.unwrap_or(EndedBy::LastPage)));
             };
-            self.committed(drive.plan(), drive.key, counts, total);
-            own += counts.new_matches;
-            again += counts.duplicates;
-            (without_news, empty) = match (is_empty, counts.archived) {
-                (true, _) => (without_news, empty + 1),
-                // What an earlier walk or another partition has brought may come once more: that is no sign of a loop.
-                (false, 0) if again <= self.store.counts(resource_type).await?.archived.saturating_sub(own) => (0, 0),
-                (false, 0) => (without_news + 1, 0),
-                (false, _) => (0, 0),
+            let keep = async {
+                taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
+                self.drain(drive, &mut taken, PAGES_AHEAD).await
             };
-            if without_news >= PAGES_WITHOUT_NEWS || empty >= EMPTY_PAGES {
+            let (kept, next) = tokio::join!(keep, self.fetcher.page(&url));
+            fetched = next;
+            kept?;
+            if taken.without_news >= PAGES_WITHOUT_NEWS || taken.empty >= EMPTY_PAGES {
+                self.drain(drive, &mut taken, 0).await?;
                 self.store.close(drive.key, Some(EndedBy::NoNewIds), None).await?;
                 return Ok(Follow::Ended(EndedBy::NoNewIds));
             }
         }
+    }
+
+    /// Waits until no more than so many pages are being committed, and takes note of what became of the others.
+    async fn drain(&self, drive: &Drive<'_>, taken: &mut Taken<S::Error>, ahead: usize) -> Result<(), S::Error> {
+        while taken.pages.len() > ahead {
+            let Some((pending, is_empty, total)) = taken.pages.pop_front() else { return Ok(()) };
+            let counts = pending.await?;
+            self.committed(drive.plan(), drive.key, counts, total);
+            taken.own += counts.new_matches;
+            taken.again += counts.duplicates;
+            (taken.without_news, taken.empty) = match (is_empty, counts.archived) {
+                (true, _) => (taken.without_news, taken.empty + 1),
+                // What an earlier walk or another partition has brought may come once more: no sign of a loop.
+                (false, 0) if taken.again <= self.of_others(drive, taken.own).await? => (0, 0),
+                (false, 0) => (taken.without_news + 1, 0),
+                (false, _) => (0, 0),
+            };
+        }
+        Ok(())
+    }
+
+    /// Ids of the type that this walk has not brought itself.
+    async fn of_others(&self, drive: &Drive<'_>, own: u64) -> Result<u64, S::Error> {
+        Ok(self.store.counts(&drive.plan().resource_type).await?.archived.saturating_sub(own))
     }
 
     /// What follows a page: the next one, the end, or, as the ending `split`, smaller partitions. `matches` are those of

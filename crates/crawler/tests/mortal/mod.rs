@@ -8,8 +8,9 @@ use std::sync::{
 use fhirvest_crawler::{
     ending::EndedBy,
     memory::MemoryStore,
-    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
+    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store, Summary, TypeCounts},
 };
+use futures_util::FutureExt;
 
 #[derive(Debug, thiserror::Error)]
 #[error("killed")]
@@ -59,13 +60,14 @@ impl Store for Mortal {
         lives.then_some(()).ok_or(Killed)
     }
 
-    async fn commit(&self, page: PageCommit) -> Result<PageCounts, Killed> {
+    async fn take(&self, page: PageCommit) -> Result<Pending<Killed>, Killed> {
         let (effect, lives) = self.fate();
         let mut counts = PageCounts::default();
         if effect {
             counts = self.inner.commit(page).await.map_err(|_| Killed)?;
         }
-        lives.then_some(counts).ok_or(Killed)
+        // Whoever waits for it hears of the death, not who hands it in.
+        Ok(std::future::ready(lives.then_some(counts).ok_or(Killed)).boxed())
     }
 
     async fn close(&self, key: &PartitionKey, end: Option<EndedBy>, detail: Option<String>) -> Result<(), Killed> {

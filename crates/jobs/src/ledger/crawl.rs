@@ -11,7 +11,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use fhirvest_crawler::{
     ending::EndedBy,
-    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Store, Summary, TypeCounts},
+    store::{PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store, Summary, TypeCounts},
 };
 use fhirvest_lake::archive::ArchiveWriter;
 use rusqlite::Connection;
@@ -208,11 +208,14 @@ impl Store for CrawlStore {
         self.ask(|reply| Request::Add(parent, partitions, reply)).await
     }
 
-    async fn commit(&self, page: PageCommit) -> Result<PageCounts, LedgerError> {
+    async fn take(&self, page: PageCommit) -> Result<Pending<LedgerError>, LedgerError> {
         // On a thread of its own: the writing thread has enough to do, and others may fetch meanwhile.
         let hashed = tokio::task::spawn_blocking(move || page::Hashed::new(page)).await;
         let hashed = hashed.map_err(|_| LedgerError::Stopped)?;
-        self.ask(|reply| Request::Commit(Box::new(hashed), reply)).await
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Commit(Box::new(hashed), reply);
+        self.requests.send(request).await.map_err(|_| LedgerError::Stopped)?;
+        Ok(Box::pin(async { answer.await.map_err(|_| LedgerError::Stopped)? }))
     }
 
     async fn close(
