@@ -124,7 +124,11 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
-        let mut all = vec!["sandbox", "--listen", "127.0.0.1:0"];
+        Self::start_at(home, "127.0.0.1:0", arguments)
+    }
+
+    pub(crate) fn start_at(home: &Home, listen: &str, arguments: &[&str]) -> Self {
+        let mut all = vec!["sandbox", "--listen", listen];
         all.extend(arguments);
         let mut command = home.fhirvest(&all);
         let mut child =

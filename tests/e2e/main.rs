@@ -7,3 +7,4 @@ mod harness;
 mod killed;
 mod mistakes;
 mod platforms;
+mod refreshed;

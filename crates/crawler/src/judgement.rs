@@ -113,13 +113,23 @@ fn outcome(page: &Result<Page, ScanError>) -> Option<String> {
 /// Seconds since the epoch begin here; a smaller number in a reset header is a wait.
 const EPOCH_BEGINS: u64 = 1_000_000_000;
 
+/// An HTTP date (RFC 9110, section 5.6.7).
+fn date(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
+}
+
+/// The server's own time, to the second, where an answer tells it.
+#[must_use]
+pub fn server_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(|text| date(text.trim()))
+}
+
 /// The wait that an answer asks for: `Retry-After` as seconds or as an HTTP date, `RateLimit-Reset` in seconds,
 /// `X-RateLimit-Reset` as seconds or as a time. A date is taken by the server's own clock, where it tells it.
 #[must_use]
 pub fn wait_asked_for(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc));
-    let now = text(DATE.as_str()).and_then(date).unwrap_or(now);
+    let now = server_time(headers).unwrap_or(now);
     let until = |time: DateTime<Utc>| (time - now).to_std().unwrap_or_default();
     if let Some(after) = text(RETRY_AFTER.as_str()) {
         // Fractions of a second occur.

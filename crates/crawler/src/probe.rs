@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -185,6 +186,42 @@ pub async fn resource<T: Transport>(
     }
     found.requests = probe.requests;
     Ok(found)
+}
+
+/// Whether a type can be asked only for what has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeFindings {
+    /// Whether `_lastUpdated` filters: what lies before 1900 finds nothing, and what comes after it something.
+    pub honoured: bool,
+    /// Whether every resource has a stamp that `_lastUpdated` finds, by the server's counts.
+    pub all_stamped: Option<bool>,
+    /// The server's count of the whole type.
+    pub total: Option<u64>,
+    /// The server's time before anything was asked for; none where it doesn't tell it.
+    pub server_time: Option<DateTime<Utc>>,
+}
+
+/// Finds out with three requests whether a type can be asked only for what has changed since a time. The plan's own
+/// parameters are part of each question.
+///
+/// # Errors
+/// The server cannot be reached, asks to come back later, or the crawl was stopped.
+pub async fn changes<T: Transport>(
+    fetcher: &Retrying<T>,
+    source: &Source,
+    plan: &ResourcePlan,
+) -> Result<ChangeFindings, FetchError> {
+    let mut probe = Probe { fetcher, source, plan, requests: 0 };
+    let never = probe.ask(&[("_lastUpdated", "lt1900-01-01"), ("_count", "2")]).await?;
+    let ever = probe.ask(&[("_lastUpdated", "ge1900-01-01"), ("_count", "2")]).await?;
+    let counted = probe.ask(&[("_summary", "count")]).await?;
+    let server_time = never.as_ref().ok().and_then(|page| page.date);
+    let honoured =
+        never.is_ok_and(|page| probe.matches(&page) == 0) && ever.as_ref().is_ok_and(|page| probe.matches(page) > 0);
+    let stamped = ever.ok().and_then(|page| page.page.total);
+    let total = counted.ok().and_then(|page| page.page.total).filter(|total| !suspicion::is_ceiling(*total));
+    let all_stamped = total.zip(stamped).filter(|_| honoured).map(|(all, some)| all == some);
+    Ok(ChangeFindings { honoured, all_stamped, total, server_time })
 }
 
 /// Which generation of the US Drug Formulary guide a server follows: `stu2` where it has formulary items, `stu1` where it

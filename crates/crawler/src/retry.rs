@@ -32,6 +32,8 @@ pub struct Fetched {
     pub url: Url,
     /// Attempts that it took.
     pub attempts: u32,
+    /// The server's own time (`Date`), where it tells it.
+    pub date: Option<DateTime<Utc>>,
 }
 
 /// Why there is no page.
@@ -223,7 +225,8 @@ impl<T: Transport> Retrying<T> {
                 self.events.event(&Event::Attempt { url, status: Some(reply.status), took, bytes, error: None });
                 let page = scan(&reply.body);
                 let verdict = judgement::judge(reply.status, &reply.headers, &page, (self.now)());
-                let fetched = page.ok().map(|page| Fetched { page, body: reply.body, url: reply.url, attempts });
+                let date = judgement::server_time(&reply.headers);
+                let fetched = page.ok().map(|page| Fetched { page, body: reply.body, url: reply.url, attempts, date });
                 (verdict, fetched, true)
             }
             Err(error) => {

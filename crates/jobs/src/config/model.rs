@@ -71,6 +71,9 @@ pub struct Settings {
 pub enum Refresh {
     /// Everything, every time.
     Full,
+    /// What has changed since the last complete run, where the server is seen to heed `_lastUpdated`; everything every
+    /// `full_every`, to find deletions.
+    Incremental,
 }
 
 /// Which tables a run may replace.

@@ -19,8 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
 
+mod held;
 mod page;
 mod partitions;
+
+pub use held::{Held, Stamps};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS partition (

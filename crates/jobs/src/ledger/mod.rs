@@ -12,7 +12,7 @@ mod runs;
 use camino::Utf8PathBuf;
 
 pub(crate) use crawl::QUARANTINE;
-pub use crawl::{CrawlStore, FileCounts, Superseded};
+pub use crawl::{CrawlStore, FileCounts, Held, Stamps, Superseded};
 pub use runs::{Ledger, NewRun, ResourceRecord, RunRecord, RunState, SnapshotRecord};
 
 /// The ledger cannot be read or written: exit code 6.

@@ -36,6 +36,13 @@ CREATE TABLE IF NOT EXISTS superseded (
   line INTEGER NOT NULL,
   PRIMARY KEY (run, resource_type, line)
 ) WITHOUT ROWID;
+-- How a type was refreshed by a run that asks for changes, as JSON.
+CREATE TABLE IF NOT EXISTS refresh (
+  run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
+  resource_type TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  PRIMARY KEY (run, resource_type)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot (
   source TEXT NOT NULL,
   table_name TEXT NOT NULL,
@@ -326,6 +333,27 @@ impl Ledger {
             let rows = statement.query_map(params![run, resource_type, signed(from), limit], |row| {
                 Ok(row.get::<_, i64>(0)?.unsigned_abs())
             })?;
+            rows.collect()
+        }))
+    }
+
+    /// Keeps how a type is refreshed by a run, as JSON text.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn set_refresh(&self, run: &str, resource_type: &str, detail: &str) -> Result<(), LedgerError> {
+        let query = "INSERT OR REPLACE INTO refresh VALUES (?1, ?2, ?3)";
+        self.sql(self.connection.execute(query, params![run, resource_type, detail])).map(|_| ())
+    }
+
+    /// How the types of a run were refreshed, by type.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn refresh(&self, run: &str) -> Result<Vec<(String, String)>, LedgerError> {
+        let query = "SELECT resource_type, detail FROM refresh WHERE run = ?1 ORDER BY resource_type";
+        self.sql(self.connection.prepare(query).and_then(|mut statement| {
+            let rows = statement.query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
         }))
     }

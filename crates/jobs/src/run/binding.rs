@@ -80,6 +80,15 @@ impl Binding {
 pub(super) struct Fingerprint(BTreeMap<String, String>);
 
 impl Fingerprint {
+    /// Whether two kept fingerprints ask the same server the same of a type.
+    #[must_use]
+    pub(super) fn same_question(one: &str, other: &str, resource_type: &str) -> bool {
+        let read = |text: &str| serde_json::from_str::<Self>(text).ok();
+        let Some((Self(one), Self(other))) = read(one).zip(read(other)) else { return false };
+        let of_type = format!("resources.{resource_type}");
+        ["base_url", "source", of_type.as_str()].iter().all(|key| one.get(*key) == other.get(*key))
+    }
+
     /// The keys in which a kept fingerprint differs; its own text if it can't be read.
     #[must_use]
     pub(super) fn differences(&self, kept: &str) -> Vec<String> {

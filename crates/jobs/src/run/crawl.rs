@@ -38,7 +38,7 @@ impl Session<'_> {
     pub(super) async fn crawl(&mut self, record: &RunRecord) -> Result<End, RunError> {
         let folder = self.lake.run_dir(&record.run);
         let store = Arc::new(CrawlStore::open(&folder, &self.types, &self.watched())?);
-        let outcome = self.ask(Arc::clone(&store), record.started_at).await?;
+        let mut outcome = self.ask(Arc::clone(&store), record).await?;
         if outcome.interrupted || outcome.retry_not_before.is_some() {
             return self.stop(record, outcome).map(End::Over);
         }
@@ -47,15 +47,16 @@ impl Session<'_> {
         if nothing_came(&outcome.resources) && exit != Exit::Done {
             // Nothing to keep: no archive, no table is touched, only the history says what happened.
             drop(store);
-            let mut report = self.report(record, outcome.resources, exit);
+            let mut report = self.report(record, outcome.resources, exit)?;
             report.next_step = self.next_step(&report);
             self.publish(record, &[], &report)?;
             return Ok(End::Over(Box::new(report)));
         }
-        let superseded = store.superseded().await?;
+        let mut superseded = store.superseded().await?;
         let quarantined = store.totals().await?.get(QUARANTINE).copied();
         // The files are closed before they are moved.
         drop(store);
+        self.make_whole(record, &mut outcome.resources, &mut superseded)?;
         let text = serde_json::to_string(&outcome.resources).map_err(RunError::report)?;
         self.ledger.seal(&record.run, &text, &superseded)?;
         if let Some(lines) = quarantined.map(|counts| counts.lines).filter(|lines| *lines > 0) {
@@ -68,13 +69,15 @@ impl Session<'_> {
         Ok(End::Sealed(outcome.resources))
     }
 
-    async fn ask(&self, store: Arc<CrawlStore>, started: DateTime<Utc>) -> Result<CrawlOutcome, RunError> {
+    async fn ask(&self, store: Arc<CrawlStore>, record: &RunRecord) -> Result<CrawlOutcome, RunError> {
         let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
         let events = Arc::clone(&self.options.events);
         let max_pages = self.options.max_pages;
         let (fetcher, source) = client(self.job, self.binding, hosts, Arc::clone(&events), cancel, max_pages)?;
         let limits = limits(&self.job.settings.limits, max_pages);
-        let plans = self.types.iter().map(|name| self.plan(name, started)).collect::<Result<Vec<ResourcePlan>, _>>()?;
+        let plans = self.types.iter().map(|name| self.plan(name, record.started_at));
+        let mut plans = plans.collect::<Result<Vec<ResourcePlan>, _>>()?;
+        self.refresh(record, &mut plans, &fetcher, &source).await?;
         let concurrency = self.job.settings.rate.concurrency;
         let crawl = Crawl::new(fetcher, store, source, limits, concurrency, events);
         Ok(crawl.run(&plans).await?)
@@ -115,7 +118,7 @@ impl Session<'_> {
         let later = outcome.retry_not_before;
         self.ledger.set_retry(&record.run, later)?;
         let exit = if outcome.interrupted { Exit::Interrupted } else { Exit::Later };
-        let mut report = self.report(record, outcome.resources, exit);
+        let mut report = self.report(record, outcome.resources, exit)?;
         report.retry_not_before = later;
         let again = "the same command goes on from here".to_owned();
         report.next_step = match later {
@@ -131,9 +134,11 @@ impl Session<'_> {
     pub(super) fn seal_files(&self, run: &str) -> Result<(), RunError> {
         let folder = self.lake.run_dir(run);
         let place = self.lake.archive_dir(&self.job.source.name, run);
+        let refreshed = self.refreshes(run)?;
         let mut files = Vec::new();
         for name in self.types.iter().map(String::as_str).chain([QUARANTINE]) {
-            let staged = CrawlStore::staged(&folder, name);
+            let whole = refreshed.iter().any(|one| one.resource_type == name && one.since.is_some());
+            let staged = if whole { self.merged(run, name) } else { CrawlStore::staged(&folder, name) };
             let sealed = place.join(format!("{name}.ndjson.zst"));
             if staged.exists() || sealed.exists() {
                 let archive::Sealed { bytes, blake3 } = archive::seal(&staged, &sealed)?;

@@ -1,9 +1,11 @@
 //! One execution of a job: crawl, seal the archive, flatten, publish. Each stage ends in a commit, and a run that was
 //! interrupted goes on after the last of them.
 
+mod archived;
 mod binding;
 mod crawl;
 mod publish;
+mod refresh;
 mod report;
 mod tables;
 
@@ -17,6 +19,7 @@ pub(crate) use crawl::client;
 
 pub use binding::{Binding, Sandbox};
 pub use publish::refresh_views_sql;
+pub use refresh::Refreshed;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
 pub use tables::StoreError;
 
@@ -232,7 +235,7 @@ impl Session<'_> {
     fn not_yet(&self) -> Result<Option<RunReport>, RunError> {
         let Some(last) = self.ledger.runs(Some(&self.job.name), 1)?.pop() else { return Ok(None) };
         let Some(until) = last.retry_not_before.filter(|until| *until > self.begun) else { return Ok(None) };
-        let mut report = self.report(&last, Vec::new(), Exit::Later);
+        let mut report = self.report(&last, Vec::new(), Exit::Later)?;
         report.retry_not_before = Some(until);
         report.next_step = format!("nothing was sent: the server asked to come back after {}", until.format(TIME));
         Ok(Some(report))
@@ -318,7 +321,7 @@ impl Session<'_> {
         reports.sort_by(|a, b| a.table.cmp(&b.table));
         let unavailable = outcomes.iter().any(|outcome| outcome.unavailable);
         let all: Vec<Status> = statuses.iter().map(|(_, status)| *status).collect();
-        let mut report = self.report(record, outcomes, judge(&all, unavailable, &reports));
+        let mut report = self.report(record, outcomes, judge(&all, unavailable, &reports))?;
         report.tables = reports;
         report.failures = failures;
         report.next_step = self.next_step(&report);
@@ -374,10 +377,15 @@ impl Session<'_> {
         remove_dir(&self.lake.run_dir(run))
     }
 
-    fn report(&self, record: &RunRecord, outcomes: Vec<ResourceOutcome>, exit_code: Exit) -> RunReport {
+    fn report(
+        &self,
+        record: &RunRecord,
+        outcomes: Vec<ResourceOutcome>,
+        exit_code: Exit,
+    ) -> Result<RunReport, RunError> {
         let finished_at = self.options.clock.now();
         let millis = (finished_at - record.started_at).num_milliseconds().max(0);
-        RunReport {
+        Ok(RunReport {
             run: record.run.clone(),
             job: self.job.name.clone(),
             source: self.job.source.name.clone(),
@@ -391,11 +399,12 @@ impl Session<'_> {
             seconds: millis as f64 / 1000.0,
             exit_code,
             resources: outcomes,
+            refreshed: self.refreshes(&record.run)?,
             tables: Vec::new(),
             failures: Vec::new(),
             retry_not_before: None,
             next_step: String::new(),
-        }
+        })
     }
 
     fn next_step(&self, report: &RunReport) -> String {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome};
 use serde::{Deserialize, Serialize};
 
+use super::Refreshed;
 use crate::flatten::RowFailure;
 
 /// How the program ends; the contract's exit codes.
@@ -152,6 +153,9 @@ pub struct RunReport {
     pub exit_code: Exit,
     /// The types.
     pub resources: Vec<ResourceOutcome>,
+    /// With `refresh = "incremental"`: how each type that can be asked for its changes was refreshed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub refreshed: Vec<Refreshed>,
     /// The tables.
     pub tables: Vec<TableReport>,
     /// Resources that could not be flattened, the first of them.

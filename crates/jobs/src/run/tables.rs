@@ -7,22 +7,18 @@ use camino::Utf8Path;
 use fhirvest_flattener::TableCounts;
 use fhirvest_lake::{
     Lake, LakeError,
-    archive::ArchiveReader,
     table::{TableFiles, TableOptions, TableSpec, TableWriter},
 };
 
 use super::report::NamedFailure;
 use crate::{
-    flatten::{self, Block, FlattenError},
-    ledger::{Ledger, LedgerError},
+    flatten::{self, FlattenError},
+    ledger::LedgerError,
     views::{TableShape, ViewSet},
 };
 
 /// Memory for rows that wait to be sorted, over all tables together.
 const SORT_MEMORY: usize = 192 << 20;
-
-/// Superseded lines fetched from the ledger at once.
-const SUPERSEDED_CHUNK: usize = 4096;
 
 /// A table whose files are staged.
 #[derive(Debug)]
@@ -90,7 +86,8 @@ impl Flattening<'_> {
                 continue;
             }
             let names: Vec<&str> = plan.tables().iter().map(|table| table.name.as_str()).collect();
-            let read = self.reader(&path, plan.resource_type())?;
+            let read = super::archived::blocks(self.lake, self.source, self.run, plan.resource_type())
+                .map_err(FlattenError::Store)?;
             let write = |batches: Vec<Option<RecordBatch>>| {
                 for (name, batch) in names.iter().zip(batches) {
                     if let (Some((writer, _)), Some(batch)) = (staged.get_mut(name), batch) {
@@ -135,35 +132,6 @@ impl Flattening<'_> {
             sort_by: key.into_iter().collect(),
             metadata,
         }
-    }
-
-    /// Reads one archive file in blocks, each with the lines that newer variants replace.
-    fn reader(
-        &self,
-        path: &Utf8Path,
-        resource_type: &str,
-    ) -> Result<impl FnMut() -> Result<Option<Block>, StoreError> + Send + use<>, FlattenError<StoreError>> {
-        let mut archive = ArchiveReader::open(path).map_err(lake)?;
-        // A connection of its own: the reader runs on another thread.
-        let ledger = Ledger::open(&self.lake.ledger_path()).map_err(|error| FlattenError::Store(error.into()))?;
-        let (run, resource_type) = (self.run.to_owned(), resource_type.to_owned());
-        let (mut line, mut known, mut exhausted) = (0_u64, Vec::<u64>::new(), false);
-        Ok(move || {
-            let mut block = Block { first_line: line, ..Block::default() };
-            if !archive.next_block(&mut block.bytes)? {
-                return Ok(None);
-            }
-            line += block.lines();
-            while !exhausted && known.last().is_none_or(|last| *last < line) {
-                let from = known.last().map_or(block.first_line, |last| last + 1);
-                let more = ledger.superseded(&run, &resource_type, from, SUPERSEDED_CHUNK)?;
-                exhausted = more.len() < SUPERSEDED_CHUNK;
-                known.extend(more);
-            }
-            let until = known.partition_point(|place| *place < line);
-            block.skip = known.drain(..until).collect();
-            Ok(Some(block))
-        })
     }
 }
 
