@@ -6,6 +6,12 @@ pub fn is_resource(name: &str) -> bool {
     RESOURCES.binary_search(&name).is_ok()
 }
 
+/// Whether an element of this name is a dateTime or an instant wherever R4 has it.
+#[must_use]
+pub fn is_date_time(element: &str) -> bool {
+    DATE_TIMES.binary_search(&element).is_ok()
+}
+
 /// The names of all resource types, in order.
 pub fn resources() -> impl Iterator<Item = &'static str> {
     RESOURCES.iter().copied()
@@ -159,6 +165,49 @@ static RESOURCES: [&str; 147] = [
     "ValueSet",
     "VerificationResult",
     "VisionPrescription",
+];
+
+static DATE_TIMES: [&str; 40] = [
+    "authored",
+    "authoredOn",
+    "creation",
+    "dateAsserted",
+    "dateOfFirstAuthorization",
+    "dateTime",
+    "dateWritten",
+    "detected",
+    "effectiveDate",
+    "effectiveTime",
+    "enteredDate",
+    "expiry",
+    "ifModifiedSince",
+    "internationalBirthDate",
+    "issued",
+    "lastModified",
+    "lastOccurrence",
+    "lastPerformed",
+    "lastUpdated",
+    "manufactureDate",
+    "occurrenceDateTime",
+    "onset",
+    "presentationDate",
+    "publicationDate",
+    "received",
+    "receivedTime",
+    "recorded",
+    "recordedDate",
+    "recordedOn",
+    "releaseDate",
+    "restoreDate",
+    "sent",
+    "started",
+    "time",
+    "timestamp",
+    "validTo",
+    "validationDate",
+    "verificationDate",
+    "whenHandedOver",
+    "whenPrepared",
 ];
 
 #[cfg(test)]

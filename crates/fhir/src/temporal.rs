@@ -69,6 +69,56 @@ pub fn time_micros(text: &str) -> Option<i64> {
     Some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction)
 }
 
+/// The first or last moment, to the millisecond, that a date, dateTime or time of its precision can mean (FHIRPath,
+/// lowBoundary and highBoundary). A `date_time` without a zone gets the one that reaches furthest. Nothing where the text
+/// is none of the three.
+#[must_use]
+pub fn boundary(text: &str, date_time: bool, high: bool) -> Option<String> {
+    let (date, clock) = match text.split_once('T') {
+        Some((date, clock)) => (date, Some(clock)),
+        None if text.as_bytes().get(2) == Some(&b':') => return clock_boundary(text, high),
+        None => (text, None),
+    };
+    let month = |month: &str| {
+        let day = if high { longest_month(month)? } else { 1 };
+        Some(format!("{month}-{day:02}"))
+    };
+    let date = match date.len() {
+        4 => month(&format!("{date}-{}", if high { "12" } else { "01" }))?,
+        7 => month(date)?,
+        _ => date.to_owned(),
+    };
+    ymd(&date)?;
+    if clock.is_none() && !date_time {
+        return Some(date);
+    }
+    let clock = clock.unwrap_or("");
+    let (clock, zone) = clock.split_at(clock.find(['Z', '+', '-']).unwrap_or(clock.len()));
+    let zone = match zone {
+        "" if high => "-12:00",
+        "" => "+14:00",
+        zone => zone,
+    };
+    let whole = format!("{date}T{}{zone}", clock_boundary(clock, high)?);
+    micros(&whole).map(|_| whole)
+}
+
+fn clock_boundary(clock: &str, high: bool) -> Option<String> {
+    let full = if high { "23:59:59.999" } else { "00:00:00.000" };
+    // What is there is kept; what is missing is filled from the least or greatest clock. Finer digits stay.
+    let filled = match clock.len() {
+        0 | 2 | 5 | 8 => format!("{clock}{}", &full[clock.len()..]),
+        10 | 11 => format!("{clock}{}", &if high { "999" } else { "000" }[clock.len() - 9..]),
+        12.. => clock.to_owned(),
+        _ => return None,
+    };
+    time_micros(&filled).map(|_| filled)
+}
+
+fn longest_month(month: &str) -> Option<u32> {
+    (28..=31).rev().find(|day| ymd(&format!("{month}-{day}")).is_some())
+}
+
 fn ymd(text: &str) -> Option<(i64, i64, i64)> {
     let bytes = text.as_bytes();
     if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
@@ -142,5 +192,24 @@ mod tests {
         assert_eq!(time_micros("08:30:00"), Some(30_600_000_000));
         assert_eq!(time_micros("08:30"), Some(30_600_000_000));
         assert_eq!(time_micros("8:30"), None);
+    }
+
+    #[test]
+    fn boundaries_are_those_of_the_precision() {
+        for (text, date_time, low, high) in [
+            ("1970-06", false, Some("1970-06-01"), Some("1970-06-30")),
+            ("2020", false, Some("2020-01-01"), Some("2020-12-31")),
+            ("2020-02", true, Some("2020-02-01T00:00:00.000+14:00"), Some("2020-02-29T23:59:59.999-12:00")),
+            ("2010-10-10T08:30Z", true, Some("2010-10-10T08:30:00.000Z"), Some("2010-10-10T08:30:59.999Z")),
+            ("12:34:00", false, Some("12:34:00.000"), Some("12:34:00.999")),
+            ("12:34:00.5", false, Some("12:34:00.500"), Some("12:34:00.599")),
+            ("2020-13", false, None, None),
+            ("soon", false, None, None),
+            ("", true, None, None),
+            ("é-é", false, None, None),
+        ] {
+            assert_eq!(boundary(text, date_time, false).as_deref(), low, "{text}");
+            assert_eq!(boundary(text, date_time, true).as_deref(), high, "{text}");
+        }
     }
 }

@@ -12,6 +12,12 @@ pub fn is_resource(name: &str) -> bool {
     RESOURCES.binary_search(&name).is_ok()
 }
 
+/// Whether an element of this name is a dateTime or an instant wherever R4 has it.
+#[must_use]
+pub fn is_date_time(element: &str) -> bool {
+    DATE_TIMES.binary_search(&element).is_ok()
+}
+
 /// The names of all resource types, in order.
 pub fn resources() -> impl Iterator<Item = &'static str> {
     RESOURCES.iter().copied()
@@ -36,6 +42,12 @@ mod tests {
 definitions = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
 names = sorted(one["name"] for one in definitions if one["kind"] == "resource" and not one["abstract"])
 rows = "".join(f'    "{name}",\n' for name in names)
+kinds = {}
+for one in definitions:
+    for element in one["elements"]:
+        kinds.setdefault(element["path"].rsplit(".", 1)[-1], set()).update(element.get("types", []))
+date_times = sorted(name for name, types in kinds.items() if types and types <= {"dateTime", "instant"})
+date_rows = "".join(f'    "{name}",\n' for name in date_times)
 target = pathlib.Path(__file__).resolve().parent.parent / "src" / "elements.rs"
-target.write_text(f"{HEAD}static RESOURCES: [&str; {len(names)}] = [\n{rows}];\n{TAIL}")
+target.write_text(f"{HEAD}static RESOURCES: [&str; {len(names)}] = [\n{rows}];\n\nstatic DATE_TIMES: [&str; {len(date_times)}] = [\n{date_rows}];\n{TAIL}")
 print(f"{len(names)} resource types")

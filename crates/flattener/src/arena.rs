@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 /// A number that stands for no node.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// Values within each other, as many as serde_json allows: each level has its own parser here, which counts from zero.
+const DEEPEST: usize = 128;
+
 /// The names that the views need, by where they stand.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trie {
@@ -22,6 +25,8 @@ pub(crate) struct Trie {
 struct TrieNode {
     /// The element's name, the number of the name, the node.
     children: Vec<(String, u32, u32)>,
+    /// Every known name below leads here again: what `repeat` walks has no fixed depth.
+    recursive: bool,
 }
 
 impl Trie {
@@ -33,6 +38,10 @@ impl Trie {
 
     /// The node of an element below another, made where there is none.
     pub(crate) fn child(&mut self, of: u32, name: &str) -> u32 {
+        if self.nodes[of as usize].recursive {
+            self.name(name);
+            return of;
+        }
         let known = self.nodes[of as usize].children.iter().find(|(known, _, _)| known == name);
         if let Some((_, _, node)) = known {
             return *node;
@@ -42,6 +51,12 @@ impl Trie {
         self.nodes.push(TrieNode::default());
         self.nodes[of as usize].children.push((name.to_owned(), number, node));
         node
+    }
+
+    /// Keeps everything of a known name below a node, however deep.
+    pub(crate) fn repeat(&mut self, node: u32) {
+        // What was already known of the node stays known: its names are among the names.
+        self.nodes[node as usize].recursive = true;
     }
 
     /// The number of a name.
@@ -54,13 +69,22 @@ impl Trie {
     }
 
     fn find(&self, of: u32, name: &str) -> Option<(usize, u32, u32)> {
-        let children = &self.nodes[of as usize].children;
+        let node = &self.nodes[of as usize];
+        if node.recursive {
+            let place = self.names.iter().position(|known| known == name)?;
+            return Some((place, u32::try_from(place).unwrap_or(NONE), of));
+        }
+        let children = &node.children;
         let place = children.iter().position(|(known, _, _)| known == name)?;
         Some((place, children[place].1, children[place].2))
     }
 
+    fn is_recursive(&self, node: u32) -> bool {
+        self.nodes[node as usize].recursive
+    }
+
     fn is_leaf(&self, node: u32) -> bool {
-        self.nodes[node as usize].children.is_empty()
+        self.nodes[node as usize].children.is_empty() && !self.nodes[node as usize].recursive
     }
 }
 
@@ -99,6 +123,8 @@ pub(crate) struct Node {
 pub(crate) struct Arena {
     nodes: Vec<Node>,
     side: String,
+    /// Values within each other below a node of no fixed depth.
+    depth: usize,
 }
 
 impl Arena {
@@ -106,6 +132,7 @@ impl Arena {
     pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<(), serde_json::Error> {
         self.nodes.clear();
         self.side.clear();
+        self.depth = 0;
         self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, value: Value::Object });
         let mut parser = serde_json::Deserializer::from_str(text);
         let seed = Root { arena: self, trie, text };
@@ -246,6 +273,10 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
             let start = raw.get().as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
             leaf(self.arena, raw.get(), start, false, self.name, self.parent, self.last);
             Ok(())
+        } else if self.trie.is_recursive(self.node) {
+            // Everything may stand here, numbers too, whose digits only the raw text has.
+            let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
+            self.recursive(raw.get()).map_err(serde::de::Error::custom)
         } else {
             deserializer.deserialize_any(self)
         }
@@ -336,6 +367,23 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
 }
 
 impl ValueSeed<'_, '_> {
+    fn recursive(self, raw: &str) -> Result<(), serde_json::Error> {
+        if !raw.starts_with(['{', '[']) {
+            let start = raw.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
+            leaf(self.arena, raw, start, false, self.name, self.parent, self.last);
+            return Ok(());
+        }
+        if self.arena.depth >= DEEPEST {
+            return Err(serde::de::Error::custom("nested too deeply"));
+        }
+        self.arena.depth += 1;
+        let arena = &mut *self.arena;
+        let seed = ValueSeed { arena: &mut *arena, last: &mut *self.last, ..self };
+        let read = serde_json::Deserializer::from_str(raw).deserialize_any(seed);
+        arena.depth -= 1;
+        read
+    }
+
     #[allow(clippy::unnecessary_wraps, reason = "the visitor's methods return results")]
     fn number<E>(self, text: &str) -> Result<(), E> {
         let piece = self.arena.keep(text);
@@ -392,5 +440,21 @@ mod tests {
         assert!(arena.read(&trie, &deep).is_err());
         assert!(arena.read(&trie, "[]").is_err());
         assert!(arena.read(&trie, "{} x").is_err());
+    }
+
+    #[test]
+    fn repeated_elements_keep_their_digits_and_have_a_limit() {
+        let mut trie = Trie::new();
+        let item = trie.child(Trie::ROOT, "item");
+        trie.repeat(item);
+        trie.child(item, "item");
+        trie.child(item, "value");
+        let mut arena = Arena::default();
+        let text = r#"{"item":{"x":1,"item":[{"value":1.50}]}}"#;
+        arena.read(&trie, text).unwrap();
+        let inner = children(&arena, 2);
+        assert!(matches!(inner[0].value, Value::Number(piece) if arena.text(text, piece) == "1.50"));
+        let deep = format!("{}1{}", "{\"item\":".repeat(10_000), "}".repeat(10_000));
+        assert!(arena.read(&trie, &deep).is_err());
     }
 }

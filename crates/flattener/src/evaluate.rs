@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, cmp::Ordering};
 
-use fhirvest_fhir::reference::Reference;
+use fhirvest_fhir::{reference::Reference, temporal};
 
 use crate::{
     arena::{Arena, NONE, Piece, Value},
@@ -123,10 +123,26 @@ impl Evaluator<'_> {
                     self.reference_key(text, of_type.as_deref()).map_or(Ok(true), &mut *visit)
                 })
             }),
+            Operation::Boundary { of, high, date_time } => self.each(of, focus, &mut |item| {
+                let number = self.number(item).and_then(|number| number.boundary(*high));
+                let text = self.with_text(item, |text| temporal::boundary(text, *date_time, *high)).flatten();
+                match (number, text) {
+                    (Some(number), _) => visit(Item::Number(number)),
+                    (None, Some(text)) => visit(self.keep(&text)),
+                    (None, None) => Ok(true),
+                }
+            }),
             Operation::Binary(operator, left, right) => {
                 self.binary(*operator, left, right, focus)?.map_or(Ok(true), visit)
             }
         }
+    }
+
+    fn keep<'p>(&self, text: &str) -> Item<'p> {
+        let mut computed = self.computed.borrow_mut();
+        let start = computed.len();
+        computed.push_str(text);
+        Item::Computed(start, computed.len())
     }
 
     fn children<'p>(&self, of: Item<'p>, name: u32, visit: Visit<'_, 'p>) -> Result<bool, Fail> {

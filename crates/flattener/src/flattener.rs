@@ -8,11 +8,15 @@ use crate::{
     arena::{Arena, NONE, Value},
     column::Builder,
     evaluate::{Evaluator, Fail, Focus, Item},
-    plan::{Compiled, Inner, Rows},
+    operation::Operation,
+    plan::{Compiled, Inner, Rows, Walk},
 };
 
 /// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
 const MOST_ROWS: usize = 1_000_000;
+
+/// Steps of `repeat` within each other: the JSON parser stops at 128 levels, so only a path that stands still gets there.
+const DEEPEST_REPEAT: usize = 128;
 
 /// The resource as a whole cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -251,10 +255,18 @@ impl Evaluator<'_> {
         row: &mut Vec<Items>,
         gathered: &mut Gathered<'p>,
     ) -> Result<(), Fail> {
-        let Some((path, or_null)) = &select.iteration else {
-            return self.focus(view, select, focus, rest, row, gathered);
-        };
         let mut row_index = 0;
+        let (path, or_null) = match &select.iteration {
+            None => return self.focus(view, select, focus, rest, row, gathered),
+            Some(Walk::Each(path, or_null)) => (path, or_null),
+            Some(Walk::Repeat(paths)) => {
+                return self.repeat(paths, focus, 0, &mut |item| {
+                    let inner = Focus { item: Some(item), row_index };
+                    row_index += 1;
+                    self.focus(view, select, inner, rest, row, gathered)
+                });
+            }
+        };
         self.each(path, focus, &mut |item| {
             let inner = Focus { item: Some(item), row_index };
             row_index += 1;
@@ -263,6 +275,27 @@ impl Evaluator<'_> {
         })?;
         if row_index == 0 && *or_null {
             self.focus(view, select, Focus { item: None, row_index: 0 }, rest, row, gathered)?;
+        }
+        Ok(())
+    }
+
+    /// The values of the paths, each followed by what the paths lead to from there (SQL on FHIR v2, `repeat`).
+    fn repeat<'p>(
+        &self,
+        paths: &'p [Operation],
+        focus: Focus<'p>,
+        depth: usize,
+        visit: &mut dyn FnMut(Item<'p>) -> Result<(), Fail>,
+    ) -> Result<(), Fail> {
+        if depth > DEEPEST_REPEAT {
+            return Err(Fail(format!("repeat goes deeper than {DEEPEST_REPEAT} steps")));
+        }
+        for path in paths {
+            self.each(path, focus, &mut |item| {
+                visit(item)?;
+                self.repeat(paths, Focus { item: Some(item), ..focus }, depth + 1, visit)?;
+                Ok(true)
+            })?;
         }
         Ok(())
     }

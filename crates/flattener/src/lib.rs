@@ -25,6 +25,7 @@
 
 mod arena;
 mod column;
+pub mod conformance;
 mod diagnostics;
 mod evaluate;
 mod expression;

@@ -65,6 +65,12 @@ impl Decimal {
         (digits.unsigned_abs() < 10_u128.checked_pow(precision)?).then_some(digits)
     }
 
+    /// Half a unit of its last digit less or more: the range that its precision leaves open.
+    pub(crate) fn boundary(self, high: bool) -> Option<Self> {
+        let digits = self.digits.checked_mul(10)?.checked_add(if high { 5 } else { -5 })?;
+        Some(Self { digits, scale: self.scale + 1 }).filter(|number| number.scale <= MOST_DIGITS)
+    }
+
     /// A whole number of any size, if it is one.
     pub(crate) fn to_i64(self) -> Option<i64> {
         let divisor = 10_i128.checked_pow(self.scale)?;

@@ -41,11 +41,20 @@ pub(crate) enum Operation {
         reference: u32,
         of_type: Option<String>,
     },
+    /// The least or greatest value that a number, date or time of its precision can mean.
+    Boundary {
+        of: Box<Operation>,
+        high: bool,
+        /// A date without a time is the whole dateTime.
+        date_time: bool,
+    },
     Binary(Operator, Box<Operation>, Box<Operation>),
 }
 
 /// The functions that views can use.
-const FUNCTIONS: [&str; 12] = [
+const FUNCTIONS: [&str; 14] = [
+    "lowBoundary",
+    "highBoundary",
     "where",
     "first",
     "last",
@@ -84,6 +93,26 @@ impl Compiler<'_> {
                 (Operation::Nothing, Places::new())
             }
         }
+    }
+
+    /// Compiles the paths of `repeat`: what they lead to has no fixed depth.
+    pub(crate) fn repeat(&mut self, paths: &[Path], places: &Places) -> (Places, Vec<Operation>) {
+        let mut reached = Places::new();
+        for path in paths {
+            reached.extend(self.path(path, places).1);
+        }
+        for place in &reached {
+            self.trie.repeat(*place);
+        }
+        // From each result every path leads on: the same operations, whose names are now known there too.
+        let known = self.list.len();
+        for path in paths {
+            self.path(path, &reached);
+        }
+        self.list.truncate(known);
+        let operations = paths.iter().map(|path| self.path(path, places).0).collect();
+        self.list.truncate(known);
+        (reached, operations)
     }
 
     fn operation(
@@ -178,7 +207,7 @@ impl Compiler<'_> {
         let expected = match name {
             "where" | "extension" | "ofType" => 1..=1,
             "exists" | "join" | "getReferenceKey" => 0..=1,
-            "first" | "last" | "empty" | "not" | "count" | "getResourceKey" => 0..=0,
+            "first" | "last" | "empty" | "not" | "count" | "getResourceKey" | "lowBoundary" | "highBoundary" => 0..=0,
             _ => {
                 let message = format!("there is no function `{name}()` in this version");
                 return Err(wrong("unknown-function", message, Some(nearest(name, &FUNCTIONS))));
@@ -196,6 +225,9 @@ impl Compiler<'_> {
         if name == "ofType" {
             return self.of_type(path, expression, of, &arguments[0], places);
         }
+        let date_time = matches!(&of.kind, Kind::Call(_, function, arguments) if function == "ofType"
+            && arguments.first().and_then(type_name).is_some_and(|name| name == "dateTime" || name == "instant"))
+            || matches!(&of.kind, Kind::Member(_, element) if fhirvest_fhir::elements::is_date_time(element));
         let (of, at) = self.operation(path, of, places)?;
         let boxed = Box::new(of);
         let nowhere = Places::new();
@@ -210,6 +242,9 @@ impl Compiler<'_> {
             }
             ("exists", None) => (Operation::Exists(boxed), nowhere),
             ("empty", _) => (Operation::Empty(boxed), nowhere),
+            ("lowBoundary" | "highBoundary", _) => {
+                (Operation::Boundary { of: boxed, high: name == "highBoundary", date_time }, nowhere)
+            }
             ("not", _) => (Operation::Not(boxed), nowhere),
             ("count", _) => (Operation::Count(boxed), nowhere),
             ("first", _) => (Operation::First(boxed), at),

@@ -67,11 +67,20 @@ impl Cell {
     }
 }
 
+/// How a select iterates.
+#[derive(Debug)]
+pub(crate) enum Walk {
+    /// Over the values of a path; whether nothing gives one row of nulls.
+    Each(Operation, bool),
+    /// Over the values of the paths, and of the paths from each of these, before its neighbour (`repeat`).
+    Repeat(Vec<Operation>),
+}
+
 /// A compiled select.
 #[derive(Debug)]
 pub(crate) struct Rows {
     /// What is iterated over, and whether nothing gives one row of nulls.
-    pub(crate) iteration: Option<(Operation, bool)>,
+    pub(crate) iteration: Option<Walk>,
     /// Column numbers and what fills them.
     pub(crate) columns: Vec<(usize, Operation)>,
     pub(crate) selects: Vec<Rows>,
@@ -223,9 +232,15 @@ impl Columns {
 fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, places: &Places) -> Rows {
     let mut inner = places.clone();
     let iteration = select.iteration.as_ref().map(|iteration| {
-        let (operation, at) = compiler.path(&iteration.path, places);
+        if iteration.repeated {
+            let (at, operations) = compiler.repeat(&iteration.paths, places);
+            inner = at;
+            return Walk::Repeat(operations);
+        }
+        let mut compiled = iteration.paths.iter().map(|path| compiler.path(path, places));
+        let (operation, at) = compiled.next().unwrap_or((Operation::Nothing, Places::new()));
         inner = at;
-        (operation, iteration.or_null)
+        Walk::Each(operation, iteration.or_null)
     });
     let own = select.columns.iter().map(|column| {
         let (operation, _) = compiler.path(&column.path, &inner);

@@ -68,9 +68,12 @@ pub(crate) struct Select {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Iteration {
-    pub(crate) path: Path,
+    /// One path, or several of `repeat`.
+    pub(crate) paths: Vec<Path>,
     /// `forEachOrNull`.
     pub(crate) or_null: bool,
+    /// `repeat`: the paths again from each of their results.
+    pub(crate) repeated: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -278,10 +281,27 @@ impl Reader {
             if iteration.is_some() {
                 self.error("two-iterations", pointer, "forEach and forEachOrNull in one select: keep one", None);
             }
-            iteration = self.path(&text, format!("{pointer}/{key}")).map(|path| Iteration { path, or_null });
+            iteration = self.path(&text, format!("{pointer}/{key}")).map(|path| Iteration {
+                paths: vec![path],
+                or_null,
+                repeated: false,
+            });
         }
         if map.contains_key("repeat") {
-            self.error("no-repeat", &format!("{pointer}/repeat"), "`repeat` is not available in this version", None);
+            if map.contains_key("forEach") || map.contains_key("forEachOrNull") {
+                self.error("two-iterations", pointer, "repeat beside forEach or forEachOrNull: keep one", None);
+            }
+            let mut paths = Vec::new();
+            for (pointer, value) in self.list_of(map, "repeat", pointer) {
+                match value.as_str() {
+                    Some(text) => paths.extend(self.path(text, pointer)),
+                    None => self.error("not-a-string", &pointer, "a path has to stand here", None),
+                }
+            }
+            if paths.is_empty() {
+                self.error("empty-repeat", &format!("{pointer}/repeat"), "`repeat` needs at least one path", None);
+            }
+            iteration = Some(Iteration { paths, or_null: false, repeated: true });
         }
         let columns = self.list_of(map, "column", pointer);
         let columns = columns.into_iter().filter_map(|(pointer, value)| self.column(value, pointer)).collect();
