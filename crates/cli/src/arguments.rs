@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// List, check and describe views
     #[command(subcommand)]
     Views(Views),
+    /// Run SQL on FHIR's test files, and write the report that the registry of implementations takes
+    #[command(after_help = "Example: fhirvest conformance sql-on-fhir/tests --report test_report.json")]
+    Conformance(Conformance),
     /// History: what was run, and what came of it
     #[command(after_help = "Example: fhirvest runs 20261123T020000Z-provider-directory --json")]
     Runs(Runs),
@@ -284,4 +287,13 @@ pub(crate) struct Sandbox {
     /// Ask for this key in the header x-api-key; the environment variable that holds it
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) api_key_env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Conformance {
+    /// The folder with the test files (*.json)
+    pub(crate) dir: Utf8PathBuf,
+    /// Where to write the report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<Utf8PathBuf>,
 }

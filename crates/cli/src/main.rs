@@ -38,6 +38,7 @@ async fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Check(check) => commands::check::check(global, check).await,
         Command::Flatten(flatten) => commands::flatten::flatten(flatten),
         Command::Views(views) => commands::views::views(global, views),
+        Command::Conformance(conformance) => commands::conformance::conformance(conformance),
         Command::Runs(runs) => commands::runs::runs(global, runs),
         Command::Apis(json) => commands::apis::apis(global, json),
         Command::Config(config) => commands::config::config(global, config),

@@ -71,10 +71,9 @@ fn run_test(test: &Value, resources: &[String]) -> Result<(), String> {
             return Err(format!("the columns are {found}, expected {expected}"));
         }
     }
-    if let Some(count) = test.get("expectCount").and_then(Value::as_u64) {
-        if count != rows.len() as u64 {
-            return Err(format!("{} rows, expected {count}", rows.len()));
-        }
+    let count = test.get("expectCount").and_then(Value::as_u64);
+    if let Some(count) = count.filter(|count| *count != rows.len() as u64) {
+        return Err(format!("{} rows, expected {count}", rows.len()));
     }
     match test.get("expect").and_then(Value::as_array) {
         Some(expected) => same_rows(rows, expected),

@@ -3,6 +3,7 @@
 pub(crate) mod apis;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod conformance;
 pub(crate) mod flatten;
 pub(crate) mod run;
 pub(crate) mod runs;
