@@ -135,11 +135,11 @@ impl Sandbox {
             command.env("SANDBOX_KEY", "right").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut sandbox = Self { child, apis: Vec::new() };
-        // The list is printed at once, when the server listens: four mounts of the synthetic payer, one of own data.
+        // The list is printed at once, when the server listens: ten mounts of the synthetic payer, one of own data.
         for line in lines.lines().map(Result::unwrap) {
             let (name, url) = line.trim().split_once('\t').unwrap();
             sandbox.apis.push((name.to_owned(), url.to_owned()));
-            if name == "fhir" || sandbox.apis.len() == 4 {
+            if name == "fhir" || sandbox.apis.len() == 10 {
                 return sandbox;
             }
         }

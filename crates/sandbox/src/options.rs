@@ -20,6 +20,9 @@ pub struct Options {
     pub api_key: Option<ApiKey>,
     /// The bearer token that every request but `/metadata` must carry; without it the answer is 401.
     pub bearer: Option<String>,
+    /// The member (`Patient.id`) whose data every caller may see; somebody else's are refused with 403. Without it,
+    /// they see everybody's.
+    pub member: Option<String>,
     /// Habits of badly behaved servers, all at once.
     pub faults: Vec<Fault>,
     /// The server family whose habits are played.

@@ -8,7 +8,7 @@ pub(crate) mod instant;
 pub(crate) mod parameters;
 mod path;
 pub(crate) mod query;
-mod terms;
+pub(crate) mod terms;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,7 @@
 //! The search parameters of the sandbox, per resource type, with the elements they look at.
 //!
-//! Sources: Plan-Net guide 1.2.0 CapabilityStatement, US Drug Formulary 1.1 and 2.0.1 SearchParameters, FHIR R4 core.
+//! Sources: Plan-Net guide 1.2.0 CapabilityStatement, US Drug Formulary 1.1 and 2.0.1 SearchParameters, CARIN Blue Button
+//! 2.0.0 and US Core CapabilityStatements, FHIR R4 core.
 
 /// How a parameter's values are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,13 @@ impl Parameter {
             (_, "service") => "HealthcareService",
             (_, "endpoint") => "Endpoint",
             (_, "formulary" | "formulary-coverage") => "InsurancePlan",
-            (_, "subject" | "item") => "MedicationKnowledge",
+            ("Basic", "subject") | ("List", "item") => "MedicationKnowledge",
+            (_, "patient" | "subject" | "beneficiary" | "subscriber") => "Patient",
+            (_, "encounter") => "Encounter",
+            (_, "coverage") => "Coverage",
+            (_, "prescription") => "MedicationRequest",
+            (_, "care-team" | "participant" | "requester") => "Practitioner",
+            (_, "facility") => "Location",
             _ => "Organization",
         })
     }
@@ -205,5 +212,138 @@ static PARAMETERS: &[Parameter] = parameters! {
         "title" Text ["title"];
         "item" Reference ["entry" "item"];
         "DrugPlan" Token ["identifier"];
+    }
+    Patient {
+        "identifier" Token ["identifier"];
+        "name" Text ["name"];
+        "family" Text ["name" "family"];
+        "given" Text ["name" "given"];
+        "birthdate" Date ["birthDate"];
+        "gender" Token ["gender"];
+    }
+    Coverage {
+        "patient" Reference ["beneficiary"];
+        "beneficiary" Reference ["beneficiary"];
+        "subscriber" Reference ["subscriber"];
+        "payor" Reference ["payor"];
+        "status" Token ["status"];
+        "type" Token ["type"];
+        "identifier" Token ["identifier"];
+    }
+    ExplanationOfBenefit {
+        "patient" Reference ["patient"];
+        "type" Token ["type"];
+        "status" Token ["status"];
+        "identifier" Token ["identifier"];
+        "service-date" Date ["billablePeriod"];
+        "billable-period-start" Date ["billablePeriod" "start"];
+        "created" Date ["created"];
+        "provider" Reference ["provider"];
+        "insurer" Reference ["insurer"];
+        "care-team" Reference ["careTeam" "provider"];
+        "coverage" Reference ["insurance" "coverage"];
+        "facility" Reference ["facility"];
+    }
+    AllergyIntolerance {
+        "patient" Reference ["patient"];
+        "clinical-status" Token ["clinicalStatus"];
+        "code" Token ["code"];
+    }
+    CarePlan {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "category" Token ["category"];
+        "status" Token ["status"];
+        "date" Date ["period"];
+    }
+    CareTeam {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "status" Token ["status"];
+        "participant" Reference ["participant" "member"];
+    }
+    Condition {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "category" Token ["category"];
+        "clinical-status" Token ["clinicalStatus"];
+        "code" Token ["code"];
+        "encounter" Reference ["encounter"];
+        "recorded-date" Date ["recordedDate"];
+    }
+    Device {
+        "patient" Reference ["patient"];
+        "type" Token ["type"];
+        "status" Token ["status"];
+    }
+    DiagnosticReport {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "category" Token ["category"];
+        "code" Token ["code"];
+        "status" Token ["status"];
+        "date" Date ["effectiveDateTime"] ["effectivePeriod"];
+        "encounter" Reference ["encounter"];
+    }
+    DocumentReference {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "category" Token ["category"];
+        "type" Token ["type"];
+        "status" Token ["status"];
+        "date" Date ["date"];
+    }
+    Encounter {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "status" Token ["status"];
+        "class" Token ["class"];
+        "type" Token ["type"];
+        "date" Date ["period"];
+    }
+    Goal {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "lifecycle-status" Token ["lifecycleStatus"];
+        "start-date" Date ["startDate"];
+    }
+    Immunization {
+        "patient" Reference ["patient"];
+        "status" Token ["status"];
+        "vaccine-code" Token ["vaccineCode"];
+        "date" Date ["occurrenceDateTime"];
+    }
+    MedicationDispense {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "status" Token ["status"];
+        "prescription" Reference ["authorizingPrescription"];
+        "whenhandedover" Date ["whenHandedOver"];
+    }
+    MedicationRequest {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "status" Token ["status"];
+        "intent" Token ["intent"];
+        "authoredon" Date ["authoredOn"];
+        "encounter" Reference ["encounter"];
+        "requester" Reference ["requester"];
+    }
+    Observation {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "category" Token ["category"];
+        "code" Token ["code"];
+        "status" Token ["status"];
+        "date" Date ["effectiveDateTime"] ["effectivePeriod"];
+        "encounter" Reference ["encounter"];
+    }
+    Procedure {
+        "patient" Reference ["subject"];
+        "subject" Reference ["subject"];
+        "code" Token ["code"];
+        "status" Token ["status"];
+        "date" Date ["performedDateTime"] ["performedPeriod"];
+        "encounter" Reference ["encounter"];
     }
 };

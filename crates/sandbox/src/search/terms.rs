@@ -90,6 +90,25 @@ fn reference_terms(value: &Value, found: &mut dyn FnMut(&str)) {
     }
 }
 
+/// Every `reference` of a resource, however deep.
+pub(crate) fn references(text: &str) -> Vec<String> {
+    fn walk_value(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| walk_value(value, found)),
+            Value::Object(object) => {
+                found.extend(object.get("reference").and_then(Value::as_str).map(str::to_owned));
+                object.values().for_each(|value| walk_value(value, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        walk_value(&value, &mut found);
+    }
+    found
+}
+
 /// A reference without `/_history/…`.
 pub(crate) fn unversioned(reference: &str) -> &str {
     reference.split_once("/_history/").map_or(reference, |(target, _)| target)

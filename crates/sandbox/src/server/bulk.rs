@@ -9,6 +9,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::member;
 use super::route::{not_found, seal};
 use super::search::Scene;
 use crate::faults::{Fault, links};
@@ -67,7 +68,7 @@ impl Job {
 pub(crate) fn answer(scene: Scene<'_>, rest: &str) -> Option<Answer> {
     let segments: Vec<&str> = rest.split('/').collect();
     let answer = match (&scene.call.method, segments.as_slice()) {
-        (&Method::GET | &Method::POST, ["$export"]) => kick_off(scene),
+        (&Method::GET | &Method::POST, ["$export"]) => member::refuse_all(scene).unwrap_or_else(|| kick_off(scene)),
         (&Method::GET, ["$export-status", token]) => with_job(scene, token, status),
         (&Method::DELETE, ["$export-status", token]) => with_job(scene, token, |_, _, _| {
             Answer::outcome(StatusCode::ACCEPTED, "informational", "the export is given up")

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 mod auth;
 mod bulk;
 pub(crate) mod call;
+mod member;
 mod route;
 mod search;
 

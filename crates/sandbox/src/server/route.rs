@@ -6,7 +6,7 @@ use serde_json::json;
 use super::answer::Answer;
 use super::call::Call;
 use super::search::Scene;
-use super::{App, auth, bulk, search};
+use super::{App, auth, bulk, member, search};
 use crate::capability;
 use crate::faults::gate::HTML;
 use crate::faults::{Fault, gate, question, wire};
@@ -30,7 +30,7 @@ pub(crate) fn answer(app: &App, call: &Call) -> Answer {
         return Answer::outcome(StatusCode::NOT_ACCEPTABLE, "not-supported", "only application/json can be had here");
     }
     let base = call.base(&mount.path);
-    let scene = Scene { app, call, mount, base: &base, request: 0 };
+    let scene = Scene { app, call, mount, base: &base, request: 0, member: app.options.member.as_deref() };
     if rest == "metadata" && call.method == Method::GET {
         return metadata(scene);
     }
@@ -70,6 +70,7 @@ fn under_mount(scene: Scene<'_>, rest: &str) -> Answer {
         (&Method::GET, ["" | "_search"]) => next_page(scene),
         (&Method::GET, [_]) if call.query.contains("_getpages=") => next_page(scene),
         (&Method::GET, [kind]) => search::answer(scene, kind, &query::decode(&call.query)),
+        (&Method::GET, ["Patient", id, "$everything"]) => member::everything(scene, id),
         (&Method::GET, [kind, id]) if *id != "_search" => read(scene, kind, id),
         (&Method::POST, [kind, "_search"]) => {
             let mut parameters = query::decode(&call.query);
@@ -109,11 +110,12 @@ fn read(scene: Scene<'_>, kind: &str, id: &str) -> Answer {
         return refusal;
     }
     let Some(number) = mount.table_number(kind) else { return search::unknown_type(kind) };
-    let text = mount.tables().get(number).and_then(|table| table.find(id).map(|row| table.text(row).to_owned()));
-    match text {
-        Some(text) => wire::send(&app.behaviour, Answer::fhir(text), request, 1, call.accepts_gzip()),
-        None => not_found(&format!("resource {kind}/{id} is not known")),
+    let found = mount.tables().get(number).and_then(|table| Some((table, table.find(id)?)));
+    let Some((table, row)) = found else { return not_found(&format!("resource {kind}/{id} is not known")) };
+    if let Some(refusal) = member::refuse(scene, table, row) {
+        return refusal;
     }
+    wire::send(&app.behaviour, Answer::fhir(table.text(row).to_owned()), request, 1, call.accepts_gzip())
 }
 
 fn metadata(scene: Scene<'_>) -> Answer {

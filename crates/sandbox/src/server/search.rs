@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use super::App;
 use super::answer::Answer;
 use super::call::Call;
+use super::member;
 use super::route::seal;
 use crate::bundle::{self, Entry, Mode};
 use crate::faults::turn::{Blank, Next, Turn, turn};
@@ -29,6 +30,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) base: &'a str,
     /// The number of the request.
     pub(crate) request: u64,
+    /// The member whose data the caller may see; none: everybody's.
+    pub(crate) member: Option<&'a str>,
 }
 
 /// Answers a search of one type.
@@ -39,7 +42,11 @@ pub(crate) fn answer(scene: Scene<'_>, kind: &str, parameters: &[(String, String
     if let Some(refusal) = question::refuse_type(&app.behaviour, mount, kind) {
         return refusal;
     }
-    let mut query = match Query::parse(kind, base, app.behaviour.paging(), parameters) {
+    let mut parameters = parameters.to_vec();
+    if let Err(refusal) = member::narrow(scene, kind, &mut parameters) {
+        return *refusal;
+    }
+    let mut query = match Query::parse(kind, base, app.behaviour.paging(), &parameters) {
         Ok(query) => query,
         Err(bad) => return Answer::outcome(StatusCode::BAD_REQUEST, "invalid", &bad.0),
     };
@@ -64,7 +71,7 @@ pub(crate) fn answer(scene: Scene<'_>, kind: &str, parameters: &[(String, String
 }
 
 /// Rows a page has for this query.
-fn count_of(app: &App, query: &Query) -> usize {
+pub(super) fn count_of(app: &App, query: &Query) -> usize {
     query.count.unwrap_or(app.behaviour.default_count).min(app.behaviour.max_count)
 }
 
@@ -82,7 +89,7 @@ fn settle_place(scene: Scene<'_>, kind: &str, query: &mut Query) -> Result<(), B
 }
 
 fn page(scene: Scene<'_>, number: usize, table: &ResourceTable, query: &Query) -> Answer {
-    let Scene { app, call, mount, base, request } = scene;
+    let Scene { app, call, mount, base, request, .. } = scene;
     let behaviour = &app.behaviour;
     let matches = match question::finds_nothing(behaviour, query) {
         true => find_nothing(),
@@ -141,7 +148,10 @@ fn page_entries<'w>(scene: Scene<'w>, number: usize, rows: &[u32], turn: &Turn, 
     let matched = rows.iter().enumerate();
     let mut all: Vec<Entry<'_>> =
         matched.filter_map(|(place, &row)| entry((number, row), place < turn.again, mode(Mode::Match))).collect();
-    let added = include::included(mount, number, rows, &query.includes);
+    let mut added = include::included(mount, number, rows, &query.includes);
+    added.retain(|(number, row)| {
+        mount.tables().get(*number).is_some_and(|table| member::refuse(scene, table, *row).is_none())
+    });
     all.extend(added.into_iter().filter_map(|place| entry(place, false, mode(Mode::Include))));
     if behaviour.has(Fault::IncludesUnasked) && !rows.is_empty() {
         let other = (number + 1) % mount.tables().len();

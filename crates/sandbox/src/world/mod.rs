@@ -26,6 +26,7 @@ pub struct Mount {
     /// What the API is, for people.
     pub title: String,
     tables: Vec<Arc<ResourceTable>>,
+    members: Vec<String>,
 }
 
 impl World {
@@ -33,8 +34,10 @@ impl World {
     ///
     /// Mounts: `/highmark/provider-directory` (Plan-Net, all eight resource types),
     /// `/highmark/esi-provider-directory` (a pharmacy directory in the same profiles), `/highmark/esi-formulary` (US Drug
-    /// Formulary STU 2) and `/highmark/esi-formulary-stu1` (STU 1). Size 400 makes about 4,000 resources, size 100,000
-    /// about a million. Some rows are as untidy as those of real payers: see the crate's documentation.
+    /// Formulary STU 2), `/highmark/esi-formulary-stu1` (STU 1), and six patient-access APIs with a few members each:
+    /// `patient-access` and `sandbox-patient-access` below `/highmark` and `/bcbs-wyoming`,
+    /// `/highmark/esi-patient-access` and `/bcbs-wyoming/prime-explanation-of-benefits`. Size 400 makes about 5,000
+    /// resources, size 100,000 about a million. Some rows are as untidy as those of real payers: see the crate's documentation.
     #[must_use]
     pub fn synthetic(seed: u64, size: usize) -> Self {
         Self::new(synthetic::mounts(seed, size), &format!("synthetic {seed} {size}"))
@@ -93,7 +96,18 @@ impl World {
 impl Mount {
     pub(crate) fn new(path: &str, title: &str, tables: Vec<ResourceTable>) -> Self {
         let tables = tables.into_iter().map(Arc::new).collect();
-        Self { path: path.to_owned(), title: title.to_owned(), tables }
+        Self { path: path.to_owned(), title: title.to_owned(), tables, members: Vec::new() }
+    }
+
+    /// The same API with these members: it is about persons then.
+    pub(crate) fn with_members(self, members: Vec<String>) -> Self {
+        Self { members, ..self }
+    }
+
+    /// Ids of the members whose data a patient-access API has; none where an API is not about persons.
+    #[must_use]
+    pub fn members(&self) -> &[String] {
+        &self.members
     }
 
     /// Resource types with their counts.

@@ -5,6 +5,7 @@ mod directory;
 mod elements;
 mod formulary;
 mod json;
+mod members;
 mod pharmacy;
 mod shelf;
 mod vocabulary;
@@ -13,7 +14,7 @@ use super::Mount;
 
 /// Every mount of the synthetic world.
 pub(super) fn mounts(seed: u64, size: usize) -> Vec<Mount> {
-    vec![
+    let mut mounts = vec![
         Mount::new("/highmark/provider-directory", "Provider directory (Plan-Net)", directory::tables(seed, size)),
         Mount::new(
             "/highmark/esi-provider-directory",
@@ -30,5 +31,7 @@ pub(super) fn mounts(seed: u64, size: usize) -> Vec<Mount> {
             "Drug formulary (US Drug Formulary STU 1.1)",
             formulary::stu1::tables(seed, size),
         ),
-    ]
+    ];
+    mounts.extend(members::mounts(seed, size));
+    mounts
 }

@@ -25,16 +25,24 @@ impl Shelf {
             json.text("id", id);
             body(json);
         });
-        let text = self.json.as_str();
-        if let Ok(head) = Head::read(text)
-            && let Some(id) = head.id()
-        {
-            // It fails beyond four billion rows only, which no `size` that fits into memory reaches.
-            let _ = self.builder.push(text, &head, id);
-        }
+        keep(&mut self.builder, self.json.as_str());
+    }
+
+    /// Adds a resource that is text already.
+    pub(super) fn put_text(&mut self, text: &str) {
+        keep(&mut self.builder, text);
     }
 
     pub(super) fn close(self) -> ResourceTable {
         self.builder.finish()
+    }
+}
+
+fn keep(builder: &mut TableBuilder, text: &str) {
+    if let Ok(head) = Head::read(text)
+        && let Some(id) = head.id()
+    {
+        // It fails beyond four billion rows only, which no `size` that fits into memory reaches.
+        let _ = builder.push(text, &head, id);
     }
 }
