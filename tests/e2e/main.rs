@@ -1,6 +1,7 @@
 //! The real binary against the sandbox, driven like a user would; one file a story.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod apis;
 mod check;
 mod first_run;
 mod harness;

@@ -72,7 +72,7 @@ fn mistakes_in_files_end_before_anything_is_written() {
         (
             "version = 1\napi = \"highmark/provider-directory\"\nenvironment = \"production\"\n[resources.Location]\n"
                 .into(),
-            "is not published",
+            "does not publish all that a request",
         ),
     ] {
         let home = Home::new();

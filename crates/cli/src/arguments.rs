@@ -74,14 +74,36 @@ pub(crate) enum Command {
     #[command(after_help = "Example: fhirvest runs 20261123T020000Z-provider-directory --json")]
     Runs(Runs),
     /// The catalogue: every API, how to sign in, and what is still to be filled in
-    #[command(after_help = "Example: fhirvest apis --json")]
-    Apis(Json),
+    #[command(after_help = "Example: fhirvest apis show highmark/patient-access")]
+    Apis(Apis),
     /// Show the configuration as it is resolved, or the schema of its files
     #[command(subcommand)]
     Config(Config),
     /// Serve a synthetic payer, or your own NDJSON, on this machine
     #[command(after_help = "Example: fhirvest sandbox --listen 127.0.0.1:8080 --data ./ndjson")]
     Sandbox(Sandbox),
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Apis {
+    #[command(subcommand)]
+    pub(crate) command: Option<ApisCommand>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApisCommand {
+    /// One API: all that is known of it, what is to be filled in and where to find it
+    #[command(after_help = "Example: fhirvest apis show highmark/provider-directory")]
+    Show {
+        /// The API, as PUBLISHER/NAME
+        #[arg(value_name = "API")]
+        api: String,
+        #[command(flatten)]
+        json: Json,
+    },
 }
 
 #[derive(Debug, Args)]

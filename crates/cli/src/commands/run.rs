@@ -108,7 +108,9 @@ fn ad_hoc(global: &Global, arguments: &Harvest) -> Result<Job, Failure> {
     let mut settings = loader.settings(HARVEST)?;
     let name = arguments.source.clone().unwrap_or_else(|| slug(&arguments.base_url));
     let auth = match (&arguments.api_key_env, &arguments.bearer_env) {
-        (Some(key), _) => Auth::ApiKey { header: arguments.api_key_header.clone(), key: SecretRef::Env(key.clone()) },
+        (Some(key), _) => {
+            Auth::ApiKey { header: Some(arguments.api_key_header.clone()), key: SecretRef::Env(key.clone()) }
+        }
         (None, Some(token)) => Auth::Bearer { token: SecretRef::Env(token.clone()) },
         (None, None) => Auth::None,
     };

@@ -1,11 +1,15 @@
 //! The catalogue: what is known of each publisher's APIs, one file a publisher in `config/apis/`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Auth, RewriteRule, TrustedOrigin};
+use super::{
+    SANDBOX_SCHEME,
+    auth::{Auth, is_open},
+    model::{RewriteRule, TrustedOrigin},
+};
 
 /// One file of `config/apis/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +58,7 @@ pub struct Api {
     /// The resource types that it serves, as far as known.
     #[serde(default)]
     pub resources: Vec<String>,
-    /// What the publisher does not publish and the user has to fill in.
+    /// What else the publisher does not publish, for people: what stands in no key of this file.
     #[serde(default)]
     pub to_fill_in: Vec<String>,
     /// Where it is reached, by environment.
@@ -80,4 +84,127 @@ pub struct ApiEnvironment {
     /// Replacements in the links that the server gives, applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rewrite_next: Vec<RewriteRule>,
+}
+
+/// A value that a request needs and that is not filled in, since the publisher does not publish it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Blank {
+    /// The key below the environment's table: `base_url`, `auth.header`.
+    pub key: String,
+    /// Where to find its value.
+    pub found_in: String,
+}
+
+impl fmt::Display for Blank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (see {})", self.key, self.found_in)
+    }
+}
+
+/// Where a value that is not published is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// In the API's OpenAPI file.
+    OpenApi,
+    /// In what the publisher answers to a registration.
+    Registration,
+}
+
+impl Found {
+    fn told(self, publisher: &Publisher) -> String {
+        let at = |place: &Option<String>| place.as_ref().map_or_else(String::new, |url| format!(" at {url}"));
+        match self {
+            Self::OpenApi => format!("the API's OpenAPI file in the catalogue{}", at(&publisher.catalogue)),
+            Self::Registration => format!("the OAuth credentials of your application{}", at(&publisher.portal)),
+        }
+    }
+}
+
+impl Api {
+    /// What has to be filled in before the API can be reached in one of its environments.
+    #[must_use]
+    pub fn blanks(&self, environment: &str, publisher: &Publisher) -> Vec<Blank> {
+        let Some(place) = self.environments.get(environment) else { return Vec::new() };
+        let base = place.base_url.as_deref();
+        if base.is_some_and(|url| url.starts_with(SANDBOX_SCHEME)) {
+            return Vec::new();
+        }
+        let mut blanks = Vec::new();
+        if base.is_none_or(is_open) {
+            blanks.push(("base_url".to_owned(), Found::OpenApi));
+        }
+        match &place.auth {
+            None => blanks.push(("auth".to_owned(), Found::OpenApi)),
+            Some(auth) => {
+                blanks.extend(auth.blanks().into_iter().map(|(key, found)| (format!("auth.{key}"), found)));
+            }
+        }
+        blanks.into_iter().map(|(key, found)| Blank { key, found_in: found.told(publisher) }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Loader;
+
+    fn catalog() -> BTreeMap<String, PublisherFile> {
+        let nowhere = "there-is-no-such-folder";
+        Loader { config: nowhere.into(), jobs: nowhere.into(), variables: None, flags: Vec::new() }.catalog().unwrap()
+    }
+
+    #[test]
+    fn every_api_of_the_portal_is_there_and_the_sandbox_plays_it() {
+        let catalog = catalog();
+        let apis: Vec<String> =
+            catalog.iter().flat_map(|(file, all)| all.apis.keys().map(move |name| format!("{file}/{name}"))).collect();
+        assert_eq!(
+            apis,
+            [
+                "bcbs-wyoming/patient-access",
+                "bcbs-wyoming/prime-explanation-of-benefits",
+                "bcbs-wyoming/sandbox-patient-access",
+                "highmark/esi-formulary",
+                "highmark/esi-patient-access",
+                "highmark/esi-provider-directory",
+                "highmark/patient-access",
+                "highmark/patient-access-wholecare",
+                "highmark/provider-directory",
+                "highmark/sandbox-patient-access",
+            ]
+        );
+        for (file, publisher) in &catalog {
+            for (name, api) in &publisher.apis {
+                assert_eq!(api.blanks("local", &publisher.publisher), Vec::new(), "{file}/{name}");
+                assert!(api.environments.contains_key("production"), "{file}/{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_published_is_named_with_the_place_to_look() {
+        let catalog = catalog();
+        let blanks = |file: &str, name: &str, environment: &str| {
+            let publisher = &catalog[file];
+            let blanks = publisher.apis[name].blanks(environment, &publisher.publisher);
+            blanks.into_iter().map(|blank| blank.key).collect::<Vec<_>>()
+        };
+        for (file, name, environment, keys) in [
+            ("highmark", "provider-directory", "production", vec!["base_url", "auth.header"]),
+            ("highmark", "patient-access", "production", vec!["base_url", "auth.client_id"]),
+            (
+                "highmark",
+                "patient-access",
+                "qa",
+                vec!["base_url", "auth.authorize_url", "auth.token_url", "auth.client_id"],
+            ),
+            ("bcbs-wyoming", "prime-explanation-of-benefits", "production", vec!["base_url", "auth"]),
+        ] {
+            assert_eq!(blanks(file, name, environment), keys, "{file}/{name} {environment}");
+        }
+        let publisher = &catalog["highmark"];
+        let told = publisher.apis["patient-access"].blanks("production", &publisher.publisher);
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        assert!(told[0].contains("api-catalog/apicatalog") && told[1].contains("highmark-getting-started"), "{told:?}");
+    }
 }

@@ -85,6 +85,11 @@ impl<'a> Checker<'a> {
 
     /// A choice between tables: by the value of its tag (`kind`), else by its only key (`env`, `file`, `command`).
     fn one_of(&mut self, table: &DeTable<'_>, branches: &'a [Value], path: &str) {
+        let mut there = branches.iter().filter(|branch| branch.get("type") != Some(&Value::from("null")));
+        if let (Some(only), None) = (there.next(), there.next()) {
+            // A key that may be missing: its schema stands beside that of null.
+            return self.table(table, only, path);
+        }
         let mut tags = Vec::new();
         for branch in branches {
             let branch = self.resolve(branch);
@@ -287,7 +292,7 @@ mod tests {
         job.toml:6:1: unknown key `rate.burts` (did you mean `burst`?)
         job.toml:7:9: `rate.burst` is 0, but has to be 1 or more
         job.toml:9:13: `resources.X.page_size` is a string, but has to be a whole number
-        job.toml:11:10: `source.auth` is none of the kinds there are (use kind = "none" or kind = "api-key" or kind = "bearer" or kind = "basic" or kind = "client-credentials")
+        job.toml:11:10: `source.auth` is none of the kinds there are (use kind = "none" or kind = "api-key" or kind = "bearer" or kind = "basic" or kind = "oauth-code" or kind = "client-credentials" or kind = "smart-backend")
         job.toml:13:12: `limits.max_wait` is an integer, but has to be a string, as in "15m"
         "#);
     }

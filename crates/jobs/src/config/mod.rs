@@ -1,6 +1,7 @@
 //! Configuration: files in layers, checked whole, resolved into [`Job`]s. Secrets stay references until a run needs
 //! them.
 
+mod auth;
 mod catalog;
 mod check;
 mod model;
@@ -17,10 +18,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use catalog::{Api, ApiEnvironment, Publisher, PublisherFile};
+pub use auth::{Auth, ClientAuth, OauthCode, SigningAlgorithm, SmartBackend};
+pub use catalog::{Api, ApiEnvironment, Blank, Publisher, PublisherFile};
 pub use check::Mistake;
 pub use model::{
-    Auth, LimitsConfig, Publish, Rate, Refresh, RewriteRule, SandboxConfig, Settings, SourceConfig, TrustedOrigin,
+    LimitsConfig, Publish, Rate, Refresh, RewriteRule, SandboxConfig, Settings, SourceConfig, TrustedOrigin,
 };
 pub use platform::{PlatformFile, ValueSets};
 pub use quantity::{Size, Span};
@@ -443,13 +445,16 @@ impl Loader {
             let known = known.join(", ");
             return Err(Ok(format!("the API `{id}` has no environment `{environment}` (it has: {known})")));
         };
-        let Some(base_url) = place.base_url.clone() else {
-            let file = id.split('/').next().unwrap_or(id);
+        let (file, name) = id.split_once('/').unwrap_or((id, id));
+        let blanks = api.blanks(environment, &catalog[file].publisher);
+        let (Some(base_url), true) = (place.base_url.clone(), blanks.is_empty()) else {
+            let listed: Vec<String> = blanks.iter().map(ToString::to_string).collect();
             return Err(Ok(format!(
-                "the base URL of `{id}` in `{environment}` is not published, so it is not filled in: take it from the \
-                 API's OpenAPI file in the publisher's catalogue and set base_url under \
-                 [apis.{}.environments.{environment}] in config/apis/{file}.toml",
-                id.split('/').nth(1).unwrap_or(id),
+                "the publisher of `{id}` does not publish all that a request to `{environment}` needs, so it is not \
+                 filled in: {}. Set it under [apis.{name}.environments.{environment}] in {}/apis/{file}.toml, or let \
+                 `fhirvest apis import FILE --api {id} --environment {environment}` take it from the API's OpenAPI file",
+                listed.join("; "),
+                self.config,
             )));
         };
         Ok(Source {
@@ -553,6 +558,9 @@ impl Job {
             return wrong(format!("{:?} is no time zone of the IANA database", self.settings.timezone));
         }
         if self.source.sandbox_path().is_none() {
+            if let Some((key, _)) = self.source.auth.blanks().first() {
+                return wrong(format!("source.auth.{key} is not filled in"));
+            }
             match url::Url::parse(&self.source.base_url) {
                 Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {}
                 Ok(_) => return wrong(format!("base_url {:?} is not an http or https address", self.source.base_url)),

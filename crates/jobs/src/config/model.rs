@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
+    auth::Auth,
     quantity::{Size, Span},
     resource::ResourceConfig,
-    secret::SecretRef,
 };
 
 /// Everything one job needs, after the layers are put together: `config/default.toml` gives each key a value, the
@@ -129,48 +129,6 @@ pub struct RewriteRule {
     pub from: String,
     /// What to put in its place.
     pub to: String,
-}
-
-/// How requests are authorized.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Auth {
-    /// Not at all.
-    #[default]
-    None,
-    /// A key in a header of the publisher's choice.
-    ApiKey {
-        /// The header's name.
-        header: String,
-        /// Where the key is.
-        key: SecretRef,
-    },
-    /// `Authorization: Bearer`.
-    Bearer {
-        /// Where the token is.
-        token: SecretRef,
-    },
-    /// `Authorization: Basic`.
-    Basic {
-        /// The user's name.
-        username: String,
-        /// Where the password is.
-        password: SecretRef,
-    },
-    /// Tokens that the client asks for in its own name (OAuth 2.0 client credentials), anew before they end.
-    ClientCredentials {
-        /// Where tokens are to be had.
-        token_url: Url,
-        /// The client's id; some servers give tokens to anybody.
-        #[serde(default)]
-        client_id: Option<String>,
-        /// Where the client's secret is.
-        #[serde(default)]
-        client_secret: Option<SecretRef>,
-        /// What is asked for.
-        #[serde(default)]
-        scopes: Vec<String>,
-    },
 }
 
 /// How fast the job may ask. Retries count.

@@ -50,17 +50,25 @@ impl Binding {
         };
         let credentials = match &job.source.auth {
             Auth::None => Credentials::None,
-            Auth::ApiKey { header, key } => Credentials::Header { name: header.clone(), value: secret(key)? },
+            Auth::ApiKey { header, key } => {
+                let header = header.clone().ok_or_else(|| wrong("auth.header is missing".into()))?;
+                Credentials::Header { name: header, value: secret(key)? }
+            }
             Auth::Bearer { token } => Credentials::Bearer { token: secret(token)? },
             Auth::Basic { username, password } => {
                 Credentials::Basic { username: username.clone(), password: secret(password)? }
             }
-            Auth::ClientCredentials { token_url, client_id, client_secret, scopes } => Credentials::ClientCredentials {
-                token_url: token_url.clone(),
-                client_id: client_id.clone(),
-                client_secret: client_secret.as_ref().map(secret).transpose()?,
-                scopes: scopes.clone(),
-            },
+            Auth::OauthCode(_) | Auth::SmartBackend(_) => {
+                return Err(wrong(format!("auth of kind {} is not there yet", job.source.auth.kind())).into());
+            }
+            Auth::ClientCredentials { token_url, client_id, client_secret, scopes, .. } => {
+                Credentials::ClientCredentials {
+                    token_url: token_url.clone(),
+                    client_id: client_id.clone(),
+                    client_secret: client_secret.as_ref().map(secret).transpose()?,
+                    scopes: scopes.clone(),
+                }
+            }
         };
         Ok(Self { base_url, credentials })
     }

@@ -1,0 +1,44 @@
+//! The catalogue tells what is known of each API and what a user has to fill in.
+
+use crate::harness::Home;
+
+#[test]
+fn every_api_is_listed_with_what_is_missing() {
+    let home = Home::new();
+    let listed = home.run(&["apis"]).expect(0).stdout;
+    for text in [
+        "Highmark Health (registration code e18f9d)",
+        "Blue Cross Blue Shield of Wyoming (registration code 605ea3)",
+        "highmark/patient-access-wholecare: Patient Access (Wholecare members)",
+        "local         sandbox:/bcbs-wyoming/prime-explanation-of-benefits",
+        "production    - (to fill in: base_url, auth.header)",
+    ] {
+        assert!(listed.contains(text), "{text}: {listed}");
+    }
+    let all = home.run(&["apis", "--json"]).expect(0).report();
+    assert_eq!(all.as_array().unwrap().len(), 10);
+    let shown = home.run(&["apis", "show", "highmark/patient-access"]).expect(0).stdout;
+    assert!(shown.contains("to fill in: auth.client_id (see the OAuth credentials of your application at"), "{shown}");
+    let one = home.run(&["apis", "show", "highmark/esi-formulary", "--json"]).expect(0).report();
+    assert_eq!(one["blanks"]["production"][1]["key"], "auth");
+    let unknown = home.run(&["apis", "show", "highmark/formulary"]).expect(2);
+    assert!(unknown.stderr.contains("highmark/esi-formulary"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_job_says_what_has_to_be_filled_in_first() {
+    let home = Home::new();
+    for (api, keys) in [
+        ("highmark/provider-directory", ["base_url", "auth.header"]),
+        ("highmark/patient-access", ["base_url", "auth.client_id"]),
+    ] {
+        home.write("jobs/mine.toml", &format!("version = 1\napi = \"{api}\"\n[resources.Patient]\n"));
+        for command in ["run", "check"] {
+            let done = home.run(&[command, "mine", "--environment", "production"]).expect(2);
+            for text in keys.iter().copied().chain(["fhirvest apis import", "api-catalog/apicatalog"]) {
+                assert!(done.stderr.contains(text), "{command} {api} {text}: {}", done.stderr);
+            }
+        }
+    }
+    assert!(!home.path("lake").exists());
+}
