@@ -18,6 +18,7 @@ pub mod bundle;
 pub mod elements;
 pub mod npi;
 pub mod outcome;
+pub mod patient;
 pub mod reference;
 pub mod resource;
 pub mod temporal;

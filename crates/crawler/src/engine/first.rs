@@ -9,7 +9,7 @@ use crate::{
     judgement::{Refusal, RefusalKind},
     retry::{FetchError, Fetched},
     store::Store,
-    strategy::{Bucket, Paging},
+    strategy::{Bucket, Paging, Strategy},
     suspicion,
     transport::Transport,
 };
@@ -37,7 +37,8 @@ pub(super) fn search(plan: &ResourcePlan, bucket: &Bucket, page_size: Option<u32
         query.append_pair(&offset.param, &offset.first.to_string());
     }
     let query = query.finish();
-    if query.is_empty() { plan.resource_type.clone() } else { format!("{}?{query}", plan.resource_type) }
+    let path = bucket.path(&plan.strategy, &plan.resource_type);
+    if query.is_empty() { path } else { format!("{path}?{query}") }
 }
 
 /// Matches among the entries: resources of the type that the server does not mark as included.
@@ -46,6 +47,14 @@ pub(super) fn matches_of(page: &Fetched, resource_type: &str) -> u64 {
         &*entry.resource_type == resource_type && entry.mode != Some(Mode::Include)
     };
     page.page.entries.iter().filter(of_type).count() as u64
+}
+
+/// Entries that the search is after: an operation that gathers everything is after all of them.
+pub(super) fn found_by(page: &Fetched, plan: &ResourcePlan) -> u64 {
+    match plan.strategy {
+        Strategy::Everything { .. } => page.page.entries.len() as u64,
+        _ => matches_of(page, &plan.resource_type),
+    }
 }
 
 pub(super) fn gone() -> Refusal {
@@ -59,9 +68,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let plan = task.plan;
         let asked = task.page_size();
         let text = task.search(bucket);
-        let first = self.search(&text).await;
+        let first = self.search(bucket, &text).await;
         match &first {
-            Ok(page) if matches_of(page, &plan.resource_type) > 0 || page.page.link("next").is_some() => {
+            Ok(page) if found_by(page, plan) > 0 || page.page.link("next").is_some() => {
                 task.found.store(true, Ordering::Relaxed);
                 return first;
             }
@@ -82,8 +91,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             rungs.push((suspicion::with(&text, &[Some(EVER), size].into_iter().flatten().collect::<Vec<_>>()), None));
         }
         for (rung, size) in rungs {
-            match self.search(&rung).await {
-                Ok(page) if matches_of(&page, &plan.resource_type) > 0 => {
+            match self.search(bucket, &rung).await {
+                Ok(page) if found_by(&page, plan) > 0 => {
                     tracing::info!(
                         resource_type = plan.resource_type,
                         search = rung,
@@ -102,9 +111,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         first
     }
 
-    pub(super) async fn search(&self, search: &str) -> Result<Fetched, FetchError> {
+    pub(super) async fn search(&self, bucket: &Bucket, search: &str) -> Result<Fetched, FetchError> {
         match self.source.absolute(search) {
-            Ok(url) => self.fetcher.page(&url).await,
+            Ok(url) => self.fetcher(bucket).page(&url).await,
             Err(_) => Err(FetchError::Refused(gone())),
         }
     }

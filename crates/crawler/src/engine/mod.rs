@@ -1,7 +1,13 @@
 //! The crawl: for each resource type its partitions, for each partition page after page, each committed with the cursor
 //! that follows it while the next is already being fetched.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -15,7 +21,7 @@ use crate::{
     retry::Retrying,
     source::{Limits, Source},
     store::{Store, TypeCounts},
-    strategy::{Closure, Paging, Strategy, levels},
+    strategy::{Bucket, Closure, Paging, Strategy, levels},
     transport::Transport,
 };
 
@@ -45,6 +51,9 @@ pub struct ResourcePlan {
     pub paging: Paging,
     /// Matches that the server is known to give at most of one search.
     pub cap: Option<u64>,
+    /// Whether the crawl is after all that the server has of the type, so that the server's count of the type says
+    /// something: not where the data of some members are asked for.
+    pub whole_type: bool,
 }
 
 impl ResourcePlan {
@@ -59,6 +68,7 @@ impl ResourcePlan {
             strategy: Strategy::Bare,
             paging: Paging::Links,
             cap: None,
+            whole_type: true,
         }
     }
 
@@ -111,9 +121,16 @@ pub struct CrawlOutcome {
     pub interrupted: bool,
 }
 
+/// Members whose tokens are tried for one read.
+const MOST_READERS: usize = 5;
+
 /// One crawl: a server, a store, and somebody who is told.
 pub struct Crawl<T, S> {
     fetcher: Retrying<T>,
+    /// The ways of the members' own requests, by their numbers.
+    members: Vec<Retrying<T>>,
+    /// The member whose way has last brought a read.
+    reader: AtomicUsize,
     store: Arc<S>,
     source: Source,
     limits: Limits,
@@ -132,7 +149,31 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         concurrency: usize,
         events: Arc<dyn EventSink>,
     ) -> Self {
-        Self { fetcher, store, source, limits, concurrency: concurrency.max(1), events }
+        let (members, reader) = (Vec::new(), AtomicUsize::new(0));
+        Self { fetcher, members, reader, store, source, limits, concurrency: concurrency.max(1), events }
+    }
+
+    /// The same crawl with a way of its own for each member's requests, in the order of the members: each with the
+    /// member's own token.
+    #[must_use]
+    pub fn with_members(self, members: Vec<Retrying<T>>) -> Self {
+        Self { members, ..self }
+    }
+
+    /// The way that the requests of a share go.
+    fn fetcher(&self, bucket: &Bucket) -> &Retrying<T> {
+        match bucket {
+            Bucket::Member { number, .. } => self.members.get(*number).unwrap_or(&self.fetcher),
+            _ => &self.fetcher,
+        }
+    }
+
+    /// The ways that a read may go, the likeliest first: whose token may read what somebody's data refer to is not known.
+    fn readers(&self) -> impl Iterator<Item = (usize, &Retrying<T>)> {
+        let last = self.reader.load(Ordering::Relaxed);
+        let turned = self.members.iter().enumerate().cycle().skip(last).take(self.members.len().min(MOST_READERS));
+        let own = self.members.is_empty().then_some((0, &self.fetcher));
+        turned.chain(own)
     }
 
     /// Crawls every type, several partitions at a time, going on where the store says that an earlier crawl stopped.
@@ -222,6 +263,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             // What ended the sweep that brings them along ended them.
             Strategy::IncludedBy { .. } => endings = sources.iter().filter_map(|one| one.ended_by).collect(),
             Strategy::IdRead if counts.received == 0 && summary.missing > 0 => endings = vec![EndedBy::Unsupported],
+            // Nothing is referred to that is not held already.
+            Strategy::IdRead if endings.is_empty() && summary.partitions > 0 && !notes.stopped() => {
+                endings = vec![EndedBy::LastPage];
+            }
             _ => {}
         }
         if summary.open > 0 && !(plan.strategy == Strategy::IdRead && summary.open == 1 && !notes.stopped()) {
@@ -264,11 +309,11 @@ fn sources_whole(plan: &ResourcePlan, sources: &[&ResourceOutcome]) -> bool {
 /// The address that a search of a type would ask first, for messages.
 #[must_use]
 pub fn search_url(source: &Source, plan: &ResourcePlan) -> Option<Url> {
-    let bucket = plan.strategy.roots().into_iter().next().unwrap_or(crate::strategy::Bucket::All);
+    let bucket = plan.strategy.roots().into_iter().next().unwrap_or(Bucket::All);
     source.absolute(&first::search(plan, &bucket, plan.page_size)).ok()
 }
 
 /// The search for everything of a type with the plan's parameters, relative to the base URL.
 pub(crate) fn search_of(plan: &ResourcePlan) -> String {
-    first::search(&ResourcePlan { paging: Paging::Links, ..plan.clone() }, &crate::strategy::Bucket::All, None)
+    first::search(&ResourcePlan { paging: Paging::Links, ..plan.clone() }, &Bucket::All, None)
 }

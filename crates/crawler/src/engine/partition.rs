@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Crawl, ResourcePlan, advice,
-    first::{gone, matches_of, smaller},
+    first::{found_by, gone, smaller},
     sweep::Task,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     paging::{self, Counted, Step, Trail},
     retry::{FetchError, Fetched},
     store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
-    strategy::{Bucket, Paging},
+    strategy::{Bucket, Paging, Strategy},
     suspicion::{self, Doubt, End, Order},
     transport::Transport,
 };
@@ -81,6 +81,10 @@ impl Drive<'_> {
         self.task.plan
     }
 
+    fn is_everything(&self) -> bool {
+        matches!(self.plan().strategy, Strategy::Everything { .. })
+    }
+
     /// The partitions to go on with in this one's place.
     fn parts(&self, refused: bool) -> Vec<Partition> {
         let parts = self.bucket.split(&self.plan().strategy, refused);
@@ -107,7 +111,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let fetched = match &cursor {
                 None => self.first_page(task, &bucket).await,
                 Some(cursor) => match self.source.absolute(cursor) {
-                    Ok(url) => self.fetcher.page(&url).await,
+                    Ok(url) => self.fetcher(&bucket).page(&url).await,
                     // A cursor that this program wrote: only a changed file can break it.
                     Err(_) => Err(FetchError::Refused(gone())),
                 },
@@ -194,7 +198,6 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         from_first: bool,
     ) -> Result<Follow, S::Error> {
         drive.from_first = from_first;
-        let resource_type = &drive.task.plan.resource_type;
         let mut first = from_first;
         let mut seen: u64 = 0;
         let mut taken = Taken::default();
@@ -208,7 +211,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             };
             let url_hash = paging::url_hash(&page.url);
             drive.trail.add(url_hash);
-            let matches = matches_of(&page, resource_type);
+            let matches = found_by(&page, drive.plan());
             seen += matches;
             let may_end = page.page.link("next").is_none() || drive.plan().paging != Paging::Links;
             if may_end {
@@ -224,7 +227,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             };
             first = false;
             let is_empty = page.page.entry_slots == 0;
-            let total = page.page.total;
+            // What an operation counts is no count of this type.
+            let total = page.page.total.filter(|_| !drive.is_everything());
             let (next, ended_by) = match &after {
                 Step::Next(url) => (Some(url.clone()), None),
                 Step::End(ended_by) => (None, Some(*ended_by)),
@@ -251,7 +255,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
                 self.drain(drive, &mut taken, PAGES_AHEAD).await
             };
-            let (kept, next) = tokio::join!(keep, self.fetcher.page(&url));
+            let (kept, next) = tokio::join!(keep, self.fetcher(drive.bucket).page(&url));
             fetched = next;
             kept?;
             if taken.without_news >= PAGES_WITHOUT_NEWS || taken.empty >= EMPTY_PAGES {
@@ -352,9 +356,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn look_into(&self, drive: &Drive<'_>, doubt: &Doubt, last: &Fetched) -> Result<Option<EndedBy>, S::Error> {
         let resource_type = &drive.plan().resource_type;
         let search = drive.task.search(drive.bucket);
+        if drive.is_everything() {
+            // An operation has no order whose ends could be asked for.
+            return Ok(doubt.stands_unanswered.then_some(doubt.ended_by));
+        }
         let mut disproved = true;
         for order in [Order::Descending, Order::Ascending] {
-            let Ok(page) = self.search(&suspicion::end_of(&search, order)).await else {
+            let Ok(page) = self.search(drive.bucket, &suspicion::end_of(&search, order)).await else {
                 disproved = false;
                 continue;
             };

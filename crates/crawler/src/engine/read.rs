@@ -1,19 +1,41 @@
 //! Reads of single resources, a few in one commit.
 
+use std::sync::atomic::Ordering;
+
 use bytes::{Bytes, BytesMut};
 use fhirvest_fhir::bundle::{Entry, PageKind};
+use url::Url;
 
-use super::{Crawl, advice, partition::Stop, sweep::Task};
+use super::{Crawl, advice, first::gone, partition::Stop, sweep::Task};
 use crate::{
     ending::EndedBy,
     judgement::RefusalKind,
     paging,
-    retry::FetchError,
+    retry::{FetchError, Fetched},
     store::{After, PageCommit, PartitionKey, Store},
     transport::Transport,
 };
 
 impl<T: Transport, S: Store> Crawl<T, S> {
+    /// Reads by the way of whoever may.
+    async fn read_one(&self, url: &Url) -> Result<Fetched, FetchError> {
+        let mut refused = None;
+        for (number, fetcher) in self.readers() {
+            match fetcher.page(url).await {
+                Err(FetchError::Refused(refusal))
+                    if matches!(refusal.kind, RefusalKind::Unauthorized | RefusalKind::Forbidden) =>
+                {
+                    refused.get_or_insert(refusal);
+                }
+                other => {
+                    self.reader.store(number, Ordering::Relaxed);
+                    return other;
+                }
+            }
+        }
+        Err(FetchError::Refused(refused.unwrap_or_else(gone)))
+    }
+
     /// Reads these resources of the task's type and commits them together. What the server does not have is not an
     /// error: references may lead nowhere.
     pub(super) async fn read(&self, task: &Task<'_>, key: &PartitionKey, ids: &[String]) -> Result<Stop, S::Error> {
@@ -24,7 +46,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         for id in ids {
             let Ok(url) = self.source.absolute(&format!("{name}/{id}")) else { continue };
             url_hash ^= paging::url_hash(&url);
-            match self.fetcher.page(&url).await {
+            match self.read_one(&url).await {
                 Ok(fetched) if fetched.page.kind == PageKind::Resource => {
                     let shift = body.len();
                     body.extend_from_slice(&fetched.body);

@@ -197,7 +197,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
         }
         let mut partitions: Vec<Partition> = roots.into_iter().map(|bucket| Partition::new(name, bucket)).collect();
-        if !matches!(plan.strategy, Strategy::Bare | Strategy::Include { .. } | Strategy::Bulk(_)) {
+        let divided = !matches!(plan.strategy, Strategy::Bare | Strategy::Include { .. } | Strategy::Bulk(_));
+        if divided && plan.whole_type {
             let total = match self.count(task, &search(plan, &Bucket::All, None)).await {
                 Ok(total) => total,
                 Err(stop) => return Ok(Err(stop)),

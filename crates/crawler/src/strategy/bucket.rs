@@ -46,6 +46,13 @@ pub enum Bucket {
         /// The last id that was handed out.
         after: Option<String>,
     },
+    /// What belongs to one member.
+    Member {
+        /// The member's place in the list: what tells the partition from others, so that no id gets into a log.
+        number: usize,
+        /// The member's id.
+        id: String,
+    },
     /// What refers to these.
     Ids {
         /// Ids of the other type.
@@ -94,6 +101,7 @@ impl Bucket {
                 format!("{}/{}", time(from), time(to))
             }
             Self::Chain { .. } => "chain".into(),
+            Self::Member { number, .. } => format!("member={}", number + 1),
             Self::Ids { ids } => match ids.as_slice() {
                 [only] => format!("of={only}"),
                 [first, .., last] => format!("of={first}..{last}"),
@@ -112,12 +120,22 @@ impl Bucket {
         matches!(self, Self::Chain { .. } | Self::Reads)
     }
 
+    /// What is asked for: the type, or an operation.
+    #[must_use]
+    pub fn path(&self, strategy: &Strategy, resource_type: &str) -> String {
+        match (self, strategy) {
+            (Self::Member { id, .. }, Strategy::Everything { .. }) => format!("{resource_type}/{id}/$everything"),
+            _ => resource_type.to_owned(),
+        }
+    }
+
     /// The search parameters of this share.
     #[must_use]
     pub fn params(&self, strategy: &Strategy) -> Vec<(String, String)> {
         match (self, strategy) {
             (Self::Value { value }, Strategy::Values { param, .. })
             | (Self::Prefix { text: value }, Strategy::Prefix { param, .. }) => vec![(param.clone(), value.clone())],
+            (Self::Member { id, .. }, Strategy::Patient { param, .. }) => vec![(param.clone(), id.clone())],
             (Self::Window { from, to, .. }, Strategy::DateRange { param, .. }) => {
                 let bound = |prefix: &str, time: i64| (param.clone(), format!("{prefix}{}", instant(time)));
                 [from.map(|time| bound("ge", time)), to.map(|time| bound("lt", time))].into_iter().flatten().collect()
@@ -229,10 +247,14 @@ mod tests {
             as_reference,
         };
         let ids = Bucket::Ids { ids: vec!["a".into(), "b".into()] };
+        let member = Bucket::Member { number: 3, id: "p".into() };
+        let patient = Strategy::Patient { param: "patient".into(), members: Vec::new() };
         let include = Strategy::Include { include: vec!["X:y".into()], rev_include: vec!["Z:x".into()] };
         for (bucket, strategy, wanted) in [
             (Bucket::All, Strategy::Bare, vec![]),
             (Bucket::All, include, vec![("_include", "X:y"), ("_revinclude", "Z:x")]),
+            (member.clone(), patient, vec![("patient", "p")]),
+            (member, Strategy::Everything { members: Vec::new() }, vec![]),
             (ids.clone(), chain(false), vec![("practitioner", "a,b")]),
             (ids, chain(true), vec![("practitioner", "Practitioner/a,Practitioner/b")]),
             (

@@ -1,4 +1,5 @@
-//! How a resource type is enumerated: the nine strategies of the crawling notes, as values. A strategy turns a type into
+//! How a resource type is enumerated: the nine strategies of the crawling notes, and two for the data of
+//! persons, as values. A strategy turns a type into
 //! partitions, some of which can be split into smaller ones; all of it is pure, the asking is the engine's.
 
 mod bucket;
@@ -70,6 +71,18 @@ pub enum Strategy {
     },
     /// A Bulk Data export, one for all types that are enumerated so.
     Bulk(Export),
+    /// One search for each member whose data are asked for.
+    Patient {
+        /// The search parameter: `patient`, `beneficiary`; `_id` for the members themselves.
+        param: String,
+        /// Ids of the members.
+        members: Vec<String>,
+    },
+    /// `Patient/[id]/$everything` of each member, which brings other types along.
+    Everything {
+        /// Ids of the members.
+        members: Vec<String>,
+    },
 }
 
 /// How a Bulk Data export is asked for (HL7 Bulk Data Access IG, export).
@@ -147,6 +160,8 @@ impl Strategy {
             Self::IdRead => "id-read",
             Self::Include { .. } | Self::IncludedBy { .. } => "include",
             Self::Bulk(_) => "bulk",
+            Self::Patient { .. } => "patient",
+            Self::Everything { .. } => "everything",
         }
     }
 
@@ -155,6 +170,8 @@ impl Strategy {
     pub fn closure(&self) -> Closure {
         match self {
             Self::Bare | Self::DateRange { .. } | Self::Include { .. } | Self::Bulk(_) => Closure::Closed,
+            // Everything of those who are asked for: nobody else's data are wanted.
+            Self::Patient { .. } | Self::Everything { .. } => Closure::Closed,
             Self::Values { .. } | Self::Prefix { .. } => Closure::Open,
             Self::IdChain { .. } | Self::IdRead | Self::IncludedBy { .. } => Closure::Bounded,
         }
@@ -181,6 +198,10 @@ impl Strategy {
             Self::IdRead => vec![Bucket::Reads],
             Self::IncludedBy { .. } => Vec::new(),
             Self::Bulk(_) => Vec::new(),
+            Self::Patient { members, .. } | Self::Everything { members } => {
+                let of = |(number, id): (usize, &String)| Bucket::Member { number, id: id.clone() };
+                members.iter().enumerate().map(of).collect()
+            }
         }
     }
 
