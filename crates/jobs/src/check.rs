@@ -8,6 +8,7 @@ use fhirvest_crawler::{
     pace::HostLimiters,
     probe::{self, ServerFindings, TypeFindings},
     retry::FetchError,
+    strategy::Strategy,
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -83,11 +84,15 @@ pub async fn check(
         Err(error) => return Ok(report.ended(&error)),
     }
     for (name, own) in &job.settings.resources {
-        let (strategy, paging) = own.strategy(chrono::DateTime::UNIX_EPOCH).map_err(|message| ConfigError::Job {
-            job: job.name.clone(),
-            message: format!("[resources.{name}]: {message}"),
+        let first: Vec<String> = binding.members.iter().take(1).map(|member| member.id.clone()).collect();
+        let (strategy, paging) = job.strategy(name, &first, chrono::DateTime::UNIX_EPOCH).map_err(|message| {
+            ConfigError::Job { job: job.name.clone(), message: format!("[resources.{name}]: {message}") }
         })?;
-        let params = own.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut params: Vec<_> = own.params.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        if let (Strategy::Patient { param, .. }, Some(member)) = (&strategy, first.into_iter().next()) {
+            // Nobody else's data are looked at.
+            params.push((param.clone(), member));
+        }
         let plan = ResourcePlan { params, strategy, paging, ..ResourcePlan::new(name) };
         let findings = match probe::resource(&fetcher, &source, &plan).await {
             Ok(findings) => findings,

@@ -5,6 +5,7 @@ mod auth;
 mod catalog;
 mod check;
 mod model;
+mod patients;
 mod platform;
 mod quantity;
 mod resource;
@@ -24,6 +25,7 @@ pub use check::Mistake;
 pub use model::{
     LimitsConfig, Publish, Rate, Refresh, RewriteRule, SandboxConfig, Settings, SourceConfig, TrustedOrigin,
 };
+pub use patients::PatientsConfig;
 pub use platform::{PlatformFile, ValueSets};
 pub use quantity::{Size, Span};
 pub use resource::{
@@ -532,8 +534,9 @@ impl Job {
                 return wrong(format!("FHIR R4 has no resource type `{name}` ({help})"));
             }
         }
-        for (name, resource) in &self.settings.resources {
-            let found = resource.strategy(chrono::DateTime::UNIX_EPOCH);
+        self.members()?;
+        for name in self.settings.resources.keys() {
+            let found = self.strategy(name, &[], chrono::DateTime::UNIX_EPOCH);
             let (strategy, _) = match found {
                 Ok(found) => found,
                 Err(message) => return wrong(format!("[resources.{name}]: {message}")),

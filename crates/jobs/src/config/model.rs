@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{
     auth::Auth,
+    patients::PatientsConfig,
     quantity::{Size, Span},
     resource::ResourceConfig,
 };
@@ -61,6 +62,9 @@ pub struct Settings {
     /// The resource types to harvest, and how.
     #[serde(default)]
     pub resources: BTreeMap<String, ResourceConfig>,
+    /// Whose data the job asks for, where its API is about persons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patients: Option<PatientsConfig>,
     /// The built-in sandbox that `environment = "local"` reaches.
     pub sandbox: SandboxConfig,
 }

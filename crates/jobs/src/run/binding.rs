@@ -27,6 +27,17 @@ pub struct Binding {
     pub base_url: Url,
     /// What authorizes the requests.
     pub credentials: fhirvest_crawler::source::Credentials,
+    /// Whose data are asked for, where the job is about persons.
+    pub members: Vec<Member>,
+}
+
+/// Somebody whose data are asked for.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The member's id.
+    pub id: String,
+    /// What authorizes requests for the member's data, where that is not the job's own: for all members or for none.
+    pub credentials: Option<fhirvest_crawler::source::Credentials>,
 }
 
 impl Binding {
@@ -42,7 +53,7 @@ impl Binding {
             let base_url =
                 sandbox.origin.join(path).map_err(|error| wrong(format!("sandbox path {path:?}: {error}")))?;
             let credentials = Credentials::Header { name: sandbox.header.clone(), value: sandbox.key.clone() };
-            return Ok(Self { base_url, credentials });
+            return Ok(Self { base_url, credentials, members: members(job)? });
         }
         let base_url = Url::parse(&job.source.base_url).map_err(|error| wrong(format!("base_url: {error}")))?;
         let secret = |reference: &crate::config::SecretRef| {
@@ -70,7 +81,7 @@ impl Binding {
                 }
             }
         };
-        Ok(Self { base_url, credentials })
+        Ok(Self { base_url, credentials, members: members(job)? })
     }
 
     /// The base URL as it may be shown: without user name, password and query.
@@ -81,6 +92,16 @@ impl Binding {
         url.set_query(None);
         url.to_string()
     }
+}
+
+/// The members that a job names.
+fn members(job: &Job) -> Result<Vec<Member>, RunError> {
+    let members: Vec<Member> = job.members()?.into_iter().map(|id| Member { id, credentials: None }).collect();
+    if job.settings.patients.is_some() && members.is_empty() {
+        let message = "nobody is named whose data to ask for: give [patients] its `ids` or a `roster`".to_owned();
+        return Err(ConfigError::Job { job: job.name.clone(), message }.into());
+    }
+    Ok(members)
 }
 
 /// What decides which resources a run gets. A run is resumed only with the same.
@@ -107,9 +128,10 @@ impl Fingerprint {
 }
 
 /// The fingerprint of a job that crawls `types`: base URL (of the sandbox: its path and world, since its port changes),
+/// the members,
 /// and for each type its strategy and parameters.
 #[must_use]
-pub(super) fn fingerprint(job: &Job, types: &BTreeSet<String>) -> Fingerprint {
+pub(super) fn fingerprint(job: &Job, binding: &Binding, types: &BTreeSet<String>) -> Fingerprint {
     let mut parts = BTreeMap::new();
     let mut base = job.source.base_url.clone();
     if job.source.sandbox_path().is_some() {
@@ -118,6 +140,12 @@ pub(super) fn fingerprint(job: &Job, types: &BTreeSet<String>) -> Fingerprint {
     }
     parts.insert("base_url".to_owned(), base);
     parts.insert("source".to_owned(), job.source.name.clone());
+    if let Some(patients) = &job.settings.patients {
+        // Members are told by a hash: the fingerprint is shown where it differs.
+        let ids: Vec<&str> = binding.members.iter().map(|member| member.id.as_str()).collect();
+        let asked = format!("{} {:?} {}", ids.join(","), patients.params, patients.everything);
+        parts.insert("patients".to_owned(), blake3::hash(asked.as_bytes()).to_hex().to_string());
+    }
     for name in types {
         let resource = job.settings.resources.get(name).cloned().unwrap_or_default();
         let text = serde_json::to_value(&resource).map_or_else(

@@ -11,6 +11,7 @@ use fhirvest_crawler::{
     pace::{HostLimiters, Paced},
     retry::Retrying,
     source::{Limits, Pace, Rewrite, Source, TrustedOrigin},
+    strategy::Strategy,
 };
 use fhirvest_lake::archive;
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, Job, LimitsConfig, StrategyName},
+    config::{ConfigError, Job, LimitsConfig},
     ledger::{CrawlStore, QUARANTINE, ResourceRecord, RunRecord},
 };
 
@@ -79,15 +80,28 @@ impl Session<'_> {
         let mut plans = plans.collect::<Result<Vec<ResourcePlan>, _>>()?;
         self.refresh(record, &mut plans, &fetcher, &source).await?;
         let concurrency = self.job.settings.rate.concurrency;
-        let crawl = Crawl::new(fetcher, store, source, limits, concurrency, events);
+        let members = self.members()?;
+        let crawl = Crawl::new(fetcher, store, source, limits, concurrency, events).with_members(members);
         Ok(crawl.run(&plans).await?)
+    }
+
+    /// A way for each member's requests, where each member has a token of their own.
+    fn members(&self) -> Result<Vec<Fetcher>, RunError> {
+        let own = self.binding.members.iter().filter_map(|member| member.credentials.clone());
+        own.map(|credentials| {
+            let binding = Binding { credentials, ..self.binding.clone() };
+            let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
+            let events = Arc::clone(&self.options.events);
+            Ok(client(self.job, &binding, hosts, events, cancel, self.options.max_pages)?.0)
+        })
+        .collect()
     }
 
     /// The types that are read by reference.
     fn watched(&self) -> BTreeSet<String> {
         let by_reference = |name: &&String| {
-            let of_type = self.job.settings.resources.get(*name);
-            of_type.and_then(|resource| resource.strategy) == Some(StrategyName::IdRead)
+            let found = self.job.strategy(name, &[], DateTime::UNIX_EPOCH);
+            found.is_ok_and(|(strategy, _)| strategy == Strategy::IdRead)
         };
         self.types.iter().filter(by_reference).cloned().collect()
     }
@@ -98,7 +112,8 @@ impl Session<'_> {
             let message = format!("[resources.{name}]: {message}");
             RunError::Config(ConfigError::Job { job: self.job.name.clone(), message })
         };
-        let (strategy, paging) = of_type.strategy(started).map_err(wrong)?;
+        let members: Vec<String> = self.binding.members.iter().map(|member| member.id.clone()).collect();
+        let (strategy, paging) = self.job.strategy(name, &members, started).map_err(wrong)?;
         if let Some(from) = strategy.source().filter(|from| !self.types.contains(*from)) {
             return Err(wrong(format!("its strategy starts from {from}: name it with --only too")));
         }
@@ -110,6 +125,7 @@ impl Session<'_> {
             strategy,
             paging,
             cap: of_type.cap,
+            whole_type: self.job.settings.patients.is_none(),
         })
     }
 

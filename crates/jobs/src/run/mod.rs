@@ -17,7 +17,7 @@ use fhirvest_lake::Lake;
 
 pub(crate) use crawl::client;
 
-pub use binding::{Binding, Sandbox};
+pub use binding::{Binding, Member, Sandbox};
 pub use publish::refresh_views_sql;
 pub use refresh::Refreshed;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
@@ -135,7 +135,7 @@ pub struct RunOptions {
 pub async fn run(job: &Job, binding: &Binding, options: &RunOptions) -> Result<RunReport, RunError> {
     let views = ViewSet::compile(&job.views)?;
     let types = asked_for(job, &options.only)?;
-    let fingerprint = binding::fingerprint(job, &types);
+    let fingerprint = binding::fingerprint(job, binding, &types);
     let lake = Lake::at(job.lake());
     lake.create()?;
     let _lock = lake.lock(&job.name)?;
