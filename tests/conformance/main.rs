@@ -6,5 +6,6 @@
 
 mod harness;
 mod harvest;
+mod patient_access;
 mod tables;
 mod views;

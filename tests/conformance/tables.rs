@@ -11,7 +11,7 @@ use crate::harness::{data, fhirvest, query, root, stdout_of};
 const FOLDERS: [&str; 7] =
     ["plan-net", "plan-net-ig-examples", "formulary", "formulary-ig-examples", "carin-bb", "patient-access", "us-core"];
 
-struct Flattened {
+pub(crate) struct Flattened {
     folder: tempfile::TempDir,
     report: Vec<Value>,
 }
@@ -79,10 +79,10 @@ fn macros(folder: &Path) -> String {
 }
 
 /// What is compared: a table, our rows, and the same rows straight from the JSON.
-struct Comparison {
-    table: &'static str,
-    ours: &'static str,
-    theirs: &'static str,
+pub(crate) struct Comparison {
+    pub(crate) table: &'static str,
+    pub(crate) ours: &'static str,
+    pub(crate) theirs: &'static str,
 }
 
 const COMPARISONS: &[Comparison] = &[
@@ -183,17 +183,27 @@ const COMPARISONS: &[Comparison] = &[
 #[test]
 #[ignore = "needs FHIRVEST_SHARED: make conformance"]
 fn tables_agree_with_duckdb_over_the_same_json() {
+    compare(COMPARISONS);
+}
+
+/// Holds our tables against DuckDB's own reading of the same NDJSON.
+pub(crate) fn compare(comparisons: &[Comparison]) {
     let folder = flattened().folder.path();
     let mut macros = macros(folder);
     macros += "CREATE MACRO usdf(name) AS 'http://hl7.org/fhir/us/davinci-drug-formulary/StructureDefinition/usdf-' || name || '-extension';\n";
     macros += "CREATE MACRO cost(benefit, kind) AS ([c for c in elements(json_extract(benefit, '$.cost')) if c.value->>'$.type.coding[0].code' = kind])[1].value;\n";
     // DuckDB 1 gives an empty string for the parts of a null.
     macros += "CREATE MACRO key(reference) AS nullif(split_part(reference, '/', 2), '');\n";
-    let prelude = folder.join("comparison.sql");
+    macros += "CREATE MACRO ref_id(reference) AS CASE WHEN reference LIKE 'urn:uuid:%' THEN reference[10:]
+        ELSE nullif(regexp_extract(reference, '([A-Za-z]+)/([^/]+?)(/_history/[^/]+)?$', 2), '') END;\n";
+    macros += "CREATE MACRO coded(list, wanted) AS [e for e in from_json(list, '[\"JSON\"]') if list_contains(e->>'$.category.coding[*].code', wanted)];\n";
+    macros += "CREATE MACRO typed(list, wanted) AS [e for e in from_json(list, '[\"JSON\"]') if list_contains(e->>'$.type.coding[*].code', wanted)];\n";
+    // Tests run side by side, each with a file of its own.
+    let prelude = folder.join(format!("comparison-{}.sql", comparisons[0].table));
     fs::write(&prelude, macros).unwrap();
 
     let mut wrong = String::new();
-    for Comparison { table, ours, theirs } in COMPARISONS {
+    for Comparison { table, ours, theirs } in comparisons {
         // A macro can't see the row's columns, so the extension of a formulary item is spelt out here.
         let theirs = inline_ext(theirs);
         let sql = format!(
