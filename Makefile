@@ -13,7 +13,7 @@ export FHIRVEST_CONFORMANCE_PYTHON := $(CURDIR)/$(CONFORMANCE_VENV)/bin/python
 export FHIRVEST_SHARED := $(abspath $(or $(FHIRVEST_SHARED),../shared))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e conformance bench doc ci fmt clippy deny boundaries venv release
+.PHONY: help run test check e2e conformance tables bench doc ci fmt clippy deny boundaries venv release
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -30,6 +30,10 @@ e2e: venv ## Run only the tests that drive the binary like a user
 conformance: venv $(CONFORMANCE_VENV)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
 	@test -d "$(FHIRVEST_SHARED)/data" || { echo "$(FHIRVEST_SHARED)/data is missing: set FHIRVEST_SHARED"; exit 1; }
 	$(CARGO) test --workspace -- --ignored
+
+tables: ## Write docs/tables.md, the data dictionary, from the shipped views
+	$(CARGO) build --quiet --package fhirvest
+	$(PYTHON) docs/tables.py target/debug/fhirvest > docs/tables.md
 
 bench: ## Measure the hot paths (release build)
 	$(CARGO) bench --workspace

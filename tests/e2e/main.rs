@@ -9,3 +9,4 @@ mod killed;
 mod mistakes;
 mod platforms;
 mod refreshed;
+mod tables;

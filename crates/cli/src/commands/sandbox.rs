@@ -92,6 +92,7 @@ impl Embedded {
             let api_key = ApiKey { header: HEADER.to_owned(), value: key.expose_secret().to_owned() };
             let options = Options { api_key: Some(api_key), ..Options::default() };
             let world = Arc::new(World::synthetic(config.seed, config.size));
+            let members = world.mounts().iter().map(|mount| (mount.path.clone(), mount.members().to_vec())).collect();
             let (stop, stopped) = oneshot::channel::<()>();
             tokio::spawn(async move {
                 let stopped = async {
@@ -104,7 +105,7 @@ impl Embedded {
             });
             let origin = format!("http://{address}/");
             let origin = url::Url::parse(&origin).map_err(|error| Failure::new(Exit::Bug, &error))?;
-            let sandbox = run::Sandbox { origin, header: HEADER.to_owned(), key };
+            let sandbox = run::Sandbox { origin, header: HEADER.to_owned(), key, members };
             embedded.running.push((config, sandbox));
             embedded._stop.push(stop);
         }
