@@ -1,4 +1,144 @@
-//! FHIR's dates and times (R4, datatypes): text with its precision, as days and microseconds.
+//! FHIR's dates and times (R4, datatypes): text with its precision, as days and microseconds, and compared.
+
+use std::cmp::Ordering;
+
+/// How finely a date, dateTime or time is told. A second and its fraction are one precision (FHIRPath N1, 6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// `2020`
+    Year,
+    /// `2020-08`
+    Month,
+    /// `2020-08-05`
+    Day,
+    /// `2020-08-05T19`, or `19`
+    Hour,
+    /// `2020-08-05T19:21`, or `19:21`
+    Minute,
+    /// `2020-08-05T19:21:12.7`, or `19:21:12.7`
+    Second,
+}
+
+/// What a text tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A calendar date, whole or partial.
+    Date,
+    /// A date with a clock.
+    DateTime,
+    /// A clock without a date.
+    Time,
+}
+
+/// A date, dateTime or time with its precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// What it tells.
+    pub kind: Kind,
+    /// How finely.
+    pub precision: Precision,
+    /// Months since year 0; what is missing is the first.
+    months: i64,
+    /// Seconds since 1970-01-01T00:00:00 as written, or since midnight.
+    seconds: i64,
+    /// The fraction of the second in units of 10^-18.
+    fraction: u64,
+    /// The zone's distance from UTC in seconds.
+    offset: Option<i64>,
+}
+
+impl Moment {
+    /// Reads a date (`2020`, `2020-08`, `2020-08-05`), a dateTime (with `T19`, `T19:21`, `T19:21:12.7` and a zone or none) or a
+    /// time (`19:21`). Nothing where the text is none of them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.as_bytes().get(2) == Some(&b':') {
+            let (seconds, fraction, precision) = clock(text)?;
+            return Some(Self { kind: Kind::Time, precision, months: 0, seconds, fraction, offset: None });
+        }
+        let (date, rest) = text.split_once('T').map_or((text, None), |(date, rest)| (date, Some(rest)));
+        let (precision, whole) = match date.len() {
+            4 => (Precision::Year, format!("{date}-01-01")),
+            7 => (Precision::Month, format!("{date}-01")),
+            _ => (Precision::Day, date.to_owned()),
+        };
+        let (year, month, day) = ymd(&whole)?;
+        let (months, seconds) = (year * 12 + month - 1, days_from_civil(year, month, day) * 86_400);
+        let date = Self { kind: Kind::Date, precision, months, seconds, fraction: 0, offset: None };
+        let Some(rest) = rest else { return Some(date) };
+        // `2020T` is a dateTime that tells no more than a year: a literal of FHIRPath may say so.
+        if rest.is_empty() {
+            return Some(Self { kind: Kind::DateTime, ..date });
+        }
+        if precision != Precision::Day {
+            return None;
+        }
+        let (time, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()));
+        let (of_day, fraction, precision) = clock(time)?;
+        let offset = if zone.is_empty() { None } else { Some(offset(zone)?) };
+        Some(Self { kind: Kind::DateTime, precision, months, seconds: seconds + of_day, fraction, offset })
+    }
+
+    /// Compares by FHIRPath's rule: as finely as both tell; nothing within where that leaves it open. Times are compared with
+    /// times only: nothing else. A dateTime without a zone is taken as UTC.
+    #[must_use]
+    pub fn compare(self, other: Self) -> Option<Option<Ordering>> {
+        if (self.kind == Kind::Time) != (other.kind == Kind::Time) {
+            return None;
+        }
+        let least = self.precision.min(other.precision);
+        let order = match least {
+            Precision::Year => (self.months.div_euclid(12)).cmp(&other.months.div_euclid(12)),
+            Precision::Month => self.months.cmp(&other.months),
+            // A date has no zone: the other's day is the one that is written.
+            Precision::Day => self.seconds.div_euclid(86_400).cmp(&other.seconds.div_euclid(86_400)),
+            Precision::Hour => self.utc().div_euclid(3_600).cmp(&other.utc().div_euclid(3_600)),
+            Precision::Minute => self.utc().div_euclid(60).cmp(&other.utc().div_euclid(60)),
+            Precision::Second => (self.utc(), self.fraction).cmp(&(other.utc(), other.fraction)),
+        };
+        Some((order != Ordering::Equal || self.precision == other.precision).then_some(order))
+    }
+
+    /// A text that two moments share exactly where they are equal.
+    #[must_use]
+    pub fn key(self) -> String {
+        let (precision, clock) = (self.precision as u8, self.kind == Kind::Time);
+        let seconds = if self.precision < Precision::Hour { self.seconds } else { self.utc() };
+        format!("{clock}{precision}:{seconds}.{}", self.fraction)
+    }
+
+    fn utc(self) -> i64 {
+        self.seconds - self.offset.unwrap_or(0)
+    }
+}
+
+/// Seconds since midnight, the fraction in units of 10^-18, and the precision of `HH`, `HH:MM` or `HH:MM:SS.f`.
+fn clock(text: &str) -> Option<(i64, u64, Precision)> {
+    let mut parts = text.splitn(3, ':');
+    let hours = two(parts.next()?).filter(|hours| *hours < 24)?;
+    let Some(minutes) = parts.next() else { return Some((hours * 3_600, 0, Precision::Hour)) };
+    let minutes = two(minutes).filter(|minutes| *minutes < 60)?;
+    let Some(part) = parts.next() else { return Some(((hours * 60 + minutes) * 60, 0, Precision::Minute)) };
+    let (seconds, digits) = part.split_once('.').unwrap_or((part, "0"));
+    let seconds = two(seconds).filter(|seconds| *seconds <= 60)?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let fraction =
+        (0..18).fold(0, |sum, place| sum * 10 + digits.as_bytes().get(place).map_or(0, |byte| u64::from(byte - b'0')));
+    Some(((hours * 60 + minutes) * 60 + seconds, fraction, Precision::Second))
+}
+
+/// Seconds from UTC of `Z` or `+hh:mm`.
+fn offset(zone: &str) -> Option<i64> {
+    if matches!(zone, "Z" | "z") {
+        return Some(0);
+    }
+    let (sign, digits) = zone.split_at(1);
+    let (hours, minutes) = digits.split_once(':')?;
+    let seconds = (two(hours).filter(|h| *h <= 14)? * 60 + two(minutes).filter(|m| *m < 60)?) * 60;
+    Some(if sign == "-" { -seconds } else { seconds })
+}
 
 /// Days from 1970-01-01 of a whole date, `YYYY-MM-DD`; of a dateTime its date as written. Nothing for a partial date, and
 /// for what is no date.
@@ -21,16 +161,7 @@ pub fn micros(text: &str) -> Option<i64> {
     let (year, month, day) = ymd(date)?;
     let zone_at = rest.find(['Z', 'z', '+', '-'])?;
     let (clock, zone) = rest.split_at(zone_at);
-    let offset = match zone {
-        "Z" | "z" => 0,
-        _ => {
-            let (sign, digits) = zone.split_at(1);
-            let (hours, minutes) = digits.split_once(':')?;
-            let seconds = (two(hours).filter(|h| *h <= 14)? * 60 + two(minutes).filter(|m| *m < 60)?) * 60;
-            if sign == "-" { -seconds } else { seconds }
-        }
-    };
-    let seconds = days_from_civil(year, month, day) * 86_400 - offset;
+    let seconds = days_from_civil(year, month, day) * 86_400 - offset(zone)?;
     seconds.checked_mul(1_000_000)?.checked_add(time_micros(clock)?)
 }
 
@@ -192,6 +323,36 @@ mod tests {
         assert_eq!(time_micros("08:30:00"), Some(30_600_000_000));
         assert_eq!(time_micros("08:30"), Some(30_600_000_000));
         assert_eq!(time_micros("8:30"), None);
+    }
+
+    #[test]
+    fn moments_compare_as_finely_as_both_tell() {
+        use Ordering::{Equal, Greater, Less};
+        let compare = |a: &str, b: &str| Moment::parse(a).unwrap().compare(Moment::parse(b).unwrap());
+        for (a, b, expected) in [
+            ("2018", "2018", Some(Some(Equal))),
+            ("2018", "2018-03", Some(None)),
+            ("2018", "2017-03", Some(Some(Greater))),
+            ("2018-03-01", "2018-03-01T10:30:00Z", Some(None)),
+            ("2018-03-01T10:30:00", "2018-03-01T10:30:00.0", Some(Some(Equal))),
+            ("2018-03-01T10:30:00.7461239Z", "2018-03-01T10:30:00.7461238Z", Some(Some(Greater))),
+            ("2018-03-01T10:30:00+02:00", "2018-03-01T08:30:00Z", Some(Some(Equal))),
+            ("2018-03-01T23:30:00-05:00", "2018-03-02T04:00:00Z", Some(Some(Greater))),
+            ("2018-03-01T10", "2018-03-01T10:30", Some(None)),
+            ("2018-03-01T10:30", "2018-03-01T10:31:12Z", Some(Some(Less))),
+            ("2018T", "2018-03-01T10:31:12Z", Some(None)),
+            ("12:00", "12:00:00", Some(None)),
+            ("12:01:00", "12:00:00.5", Some(Some(Greater))),
+            ("12:00", "2018", None),
+        ] {
+            assert_eq!(compare(a, b), expected, "{a} {b}");
+            assert_eq!(compare(b, a), expected.map(|order| order.map(Ordering::reverse)), "{b} {a}");
+        }
+        for text in
+            ["", "18", "2018-13", "2018-02-30", "2018T10", "2018-01-01T25", "2018-01-01T10:30+99:00", "12:60", "soon"]
+        {
+            assert_eq!(Moment::parse(text), None, "{text}");
+        }
     }
 
     #[test]

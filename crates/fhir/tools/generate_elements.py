@@ -1,53 +1,54 @@
-"""Writes src/elements.rs from HL7's FHIR 4.0.1 definitions: python3 tools/generate_elements.py PATH/r4/elements.ndjson"""
+"""Writes src/elements/r4.tsv from HL7's FHIR 4.0.1 definitions: python3 tools/generate_elements.py PATH/r4/elements.ndjson [TARGET]
+
+One line a type, sorted: its name, its kind, the type that it is derived from, and its own elements. An element is `name?types` where
+there is at most one, `name*types` where there may be several; types are divided by `|`. Parts of a resource have their path as the name.
+"""
 
 import json
 import pathlib
 import sys
 
-HEAD = '''//! The resource types of FHIR 4.0.1, made by `tools/generate_elements.py` from HL7's definitions: do not edit.
+KINDS = {"resource": "resource", "complex-type": "complex", "primitive-type": "primitive", "logical": "logical"}
 
-/// Whether FHIR R4 has a resource type of this name that a server can hold.
-#[must_use]
-pub fn is_resource(name: &str) -> bool {
-    RESOURCES.binary_search(&name).is_ok()
-}
 
-/// Whether an element of this name is a dateTime or an instant wherever R4 has it.
-#[must_use]
-pub fn is_date_time(element: &str) -> bool {
-    DATE_TIMES.binary_search(&element).is_ok()
-}
+def types_of(element, parts):
+    if reference := element.get("contentReference"):
+        return [reference.removeprefix("#")]
+    if element["path"] in parts:
+        return [element["path"]]
+    return ["string" if name.endswith("/System.String") else name for name in element.get("types", [])]
 
-/// The names of all resource types, in order.
-pub fn resources() -> impl Iterator<Item = &'static str> {
-    RESOURCES.iter().copied()
-}
 
-'''
-TAIL = '''
-#[cfg(test)]
-mod tests {
-    use super::*;
+def main(source, target):
+    definitions = [json.loads(line) for line in source.read_text().splitlines()]
+    known = {}
+    for one in definitions:
+        elements = [element for element in one["elements"] if "." in element["path"]]
+        parts = {element["path"].rsplit(".", 1)[0] for element in elements} - {one["name"]}
+        kind = ("abstract" if one["abstract"] else "") + KINDS[one["kind"]]
+        known[one["name"]] = (kind, one["base"], [])
+        for element in elements:
+            parent, name = element["path"].rsplit(".", 1)
+            if element["path"] in parts:
+                known[element["path"]] = ("part", element["types"][0], [])
+            if element["max"] != "0":
+                count = "?" if element["max"] == "1" else "*"
+                known[parent][2].append((name, count, "|".join(types_of(element, parts))))
 
-    #[test]
-    fn resource_types_are_known_and_abstract_ones_are_not() {
-        for (name, known) in [("Practitioner", true), ("VisionPrescription", true), ("Resource", false), ("Practicioner", false)] {
-            assert_eq!(is_resource(name), known, "{name}");
-        }
-        assert!(RESOURCES.is_sorted());
-    }
-}
-'''
+    def inherited(name):
+        kind, base, elements = known.get(name, ("", "", []))
+        return {name for name, _, _ in elements} | (inherited(base) if base else set())
 
-definitions = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
-names = sorted(one["name"] for one in definitions if one["kind"] == "resource" and not one["abstract"])
-rows = "".join(f'    "{name}",\n' for name in names)
-kinds = {}
-for one in definitions:
-    for element in one["elements"]:
-        kinds.setdefault(element["path"].rsplit(".", 1)[-1], set()).update(element.get("types", []))
-date_times = sorted(name for name, types in kinds.items() if types and types <= {"dateTime", "instant"})
-date_rows = "".join(f'    "{name}",\n' for name in date_times)
-target = pathlib.Path(__file__).resolve().parent.parent / "src" / "elements.rs"
-target.write_text(f"{HEAD}static RESOURCES: [&str; {len(names)}] = [\n{rows}];\n\nstatic DATE_TIMES: [&str; {len(date_times)}] = [\n{date_rows}];\n{TAIL}")
-print(f"{len(names)} resource types")
+    lines = []
+    for name, (kind, base, elements) in sorted(known.items()):
+        of_base = inherited(base) if base else set()
+        # A primitive's `value` is the JSON value itself.
+        own = sorted(one for one in elements if one[0] not in of_base and kind != "primitive")
+        lines.append("\t".join([name, kind, base, " ".join("".join(one) for one in own)]) + "\n")
+    target.write_text("".join(lines))
+    print(f"{len(lines)} types")
+
+
+if __name__ == "__main__":
+    here = pathlib.Path(__file__).resolve().parent.parent / "src" / "elements" / "r4.tsv"
+    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else here)
