@@ -27,13 +27,22 @@ struct TrieNode {
     children: Vec<(String, u32, u32)>,
     /// Every known name below leads here again: what `repeat` walks has no fixed depth.
     recursive: bool,
+    /// Names that no path knows are kept as well: everything below is asked for.
+    whole: bool,
+    /// An object is kept as its JSON besides its needed fields.
+    json: bool,
 }
 
 impl Trie {
     pub(crate) const ROOT: u32 = 0;
 
+    /// The number of the name `resourceType`.
+    pub(crate) const RESOURCE_TYPE: u32 = 0;
+
     pub(crate) fn new() -> Self {
-        Self { nodes: vec![TrieNode::default()], names: Vec::new() }
+        let mut trie = Self { nodes: vec![TrieNode::default()], names: Vec::new() };
+        trie.child(Self::ROOT, "resourceType");
+        trie
     }
 
     /// The node of an element below another, made where there is none.
@@ -59,6 +68,17 @@ impl Trie {
         self.nodes[node as usize].recursive = true;
     }
 
+    /// Keeps everything below a node, whatever its name.
+    pub(crate) fn whole(&mut self, node: u32) {
+        self.nodes[node as usize].recursive = true;
+        self.nodes[node as usize].whole = true;
+    }
+
+    /// Keeps a node's JSON besides its fields.
+    pub(crate) fn json(&mut self, node: u32) {
+        self.nodes[node as usize].json = true;
+    }
+
     /// The number of a name.
     pub(crate) fn name(&mut self, name: &str) -> u32 {
         let place = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -68,10 +88,23 @@ impl Trie {
         u32::try_from(place).unwrap_or(NONE)
     }
 
-    fn find(&self, of: u32, name: &str) -> Option<(usize, u32, u32)> {
+    /// What leads on from a node under a name; `others` are the names that only the resource has.
+    fn find(&self, of: u32, name: &str, others: &mut Vec<String>) -> Option<(usize, u32, u32)> {
         let node = &self.nodes[of as usize];
         if node.recursive {
-            let place = self.names.iter().position(|known| known == name)?;
+            let known = self.names.iter().position(|known| known == name);
+            let place = match known {
+                Some(place) => place,
+                // `_birthDate` has the extensions of a primitive, and is no element.
+                None if node.whole && !name.starts_with('_') => {
+                    let place = others.iter().position(|known| known == name).unwrap_or_else(|| {
+                        others.push(name.to_owned());
+                        others.len() - 1
+                    });
+                    self.names.len() + place
+                }
+                None => return None,
+            };
             return Some((place, u32::try_from(place).unwrap_or(NONE), of));
         }
         let children = &node.children;
@@ -79,8 +112,9 @@ impl Trie {
         Some((place, children[place].1, children[place].2))
     }
 
-    fn is_recursive(&self, node: u32) -> bool {
-        self.nodes[node as usize].recursive
+    /// Whether a node is read from its raw text: by rules of its own, or to keep that as well.
+    fn reads_text(&self, node: u32) -> bool {
+        self.nodes[node as usize].recursive || self.nodes[node as usize].json
     }
 
     fn is_leaf(&self, node: u32) -> bool {
@@ -105,7 +139,7 @@ pub(crate) enum Value {
     /// A number, as written.
     Number(Piece),
     Boolean(bool),
-    /// An object of which no field is needed: its JSON.
+    /// An object that is wanted as its JSON. Its fields are children where they are needed as well.
     Json(Piece),
 }
 
@@ -123,6 +157,8 @@ pub(crate) struct Node {
 pub(crate) struct Arena {
     nodes: Vec<Node>,
     side: String,
+    /// Names that no path knows, of what is kept whole.
+    others: Vec<String>,
     /// Values within each other below a node of no fixed depth.
     depth: usize,
 }
@@ -132,6 +168,7 @@ impl Arena {
     pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<(), serde_json::Error> {
         self.nodes.clear();
         self.side.clear();
+        self.others.clear();
         self.depth = 0;
         self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, value: Value::Object });
         let mut parser = serde_json::Deserializer::from_str(text);
@@ -207,7 +244,7 @@ fn fields<'de, A: MapAccess<'de>>(
     mut map: A,
 ) -> Result<(), A::Error> {
     let (mut last, mut seen) = (NONE, 0_u64);
-    while let Some(found) = map.next_key_seed(KeySeed { trie, at })? {
+    while let Some(found) = map.next_key_seed(KeySeed { trie, at, others: &mut arena.others })? {
         match found {
             // Of duplicate keys the first counts.
             Some((place, _, _)) if place < 64 && seen & (1 << place) != 0 => {
@@ -217,7 +254,16 @@ fn fields<'de, A: MapAccess<'de>>(
                 if place < 64 {
                     seen |= 1 << place;
                 }
-                map.next_value_seed(ValueSeed { arena: &mut *arena, trie, text, node, name, parent, last: &mut last })?;
+                map.next_value_seed(ValueSeed {
+                    arena: &mut *arena,
+                    trie,
+                    text,
+                    node,
+                    name,
+                    parent,
+                    last: &mut last,
+                    json: None,
+                })?;
             }
             None => {
                 map.next_value::<IgnoredAny>()?;
@@ -230,6 +276,7 @@ fn fields<'de, A: MapAccess<'de>>(
 struct KeySeed<'a> {
     trie: &'a Trie,
     at: u32,
+    others: &'a mut Vec<String>,
 }
 
 impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
@@ -248,7 +295,7 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.trie.find(self.at, key))
+        Ok(self.trie.find(self.at, key, self.others))
     }
 }
 
@@ -261,6 +308,8 @@ struct ValueSeed<'a, 'l> {
     name: u32,
     parent: u32,
     last: &'l mut u32,
+    /// The JSON of the object that is being read, where it is kept.
+    json: Option<Piece>,
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
@@ -273,7 +322,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
             let start = raw.get().as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
             leaf(self.arena, raw.get(), start, false, self.name, self.parent, self.last);
             Ok(())
-        } else if self.trie.is_recursive(self.node) {
+        } else if self.trie.reads_text(self.node) {
             // Everything may stand here, numbers too, whose digits only the raw text has.
             let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
             self.recursive(raw.get()).map_err(serde::de::Error::custom)
@@ -324,14 +373,24 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let number = self.arena.add(self.name, self.parent, self.last, Value::Object);
+        let value = self.json.map_or(Value::Object, Value::Json);
+        let number = self.arena.add(self.name, self.parent, self.last, value);
         fields(self.arena, self.trie, self.text, self.node, number, map)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { arena, trie, text, node, name, parent, last } = self;
+        let Self { arena, trie, text, node, name, parent, last, .. } = self;
         while seq
-            .next_element_seed(ValueSeed { arena: &mut *arena, trie, text, node, name, parent, last: &mut *last })?
+            .next_element_seed(ValueSeed {
+                arena: &mut *arena,
+                trie,
+                text,
+                node,
+                name,
+                parent,
+                last: &mut *last,
+                json: None,
+            })?
             .is_some()
         {}
         Ok(())
@@ -368,8 +427,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
 
 impl ValueSeed<'_, '_> {
     fn recursive(self, raw: &str) -> Result<(), serde_json::Error> {
+        let start = raw.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
         if !raw.starts_with(['{', '[']) {
-            let start = raw.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
             leaf(self.arena, raw, start, false, self.name, self.parent, self.last);
             return Ok(());
         }
@@ -378,7 +437,8 @@ impl ValueSeed<'_, '_> {
         }
         self.arena.depth += 1;
         let arena = &mut *self.arena;
-        let seed = ValueSeed { arena: &mut *arena, last: &mut *self.last, ..self };
+        let json = raw.starts_with('{').then(|| Piece { start: size(start), length: size(raw.len()), side: false });
+        let seed = ValueSeed { arena: &mut *arena, last: &mut *self.last, json, ..self };
         let read = serde_json::Deserializer::from_str(raw).deserialize_any(seed);
         arena.depth -= 1;
         read

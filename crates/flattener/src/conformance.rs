@@ -8,7 +8,7 @@ use arrow::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Plan, number::Decimal, parse_view, view::Select};
+use crate::{Plan, number::Decimal, parse_view};
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,28 +105,21 @@ fn flatten(view: &Value, resources: &[String]) -> Result<(Vec<String>, Vec<Value
     }
     let fields = plan.tables().first().map(|table| table.schema.fields().clone()).unwrap_or_default();
     let columns = fields.iter().map(|field| field.name().clone()).collect();
-    let mut decimals = Vec::new();
-    view.selects.iter().for_each(|select| decimal_columns(select, &mut decimals));
     let mut rows = Vec::new();
     for batch in flattener.flush().map_err(|error| error.to_string())?.into_iter().flatten() {
         for row in 0..batch.num_rows() {
-            rows.push(row_of(&batch, row, &decimals)?);
+            rows.push(row_of(&batch, row)?);
         }
     }
     Ok((columns, rows))
 }
 
-/// Columns of decimals are text here, as SQL on FHIR has them by default; the tests write them as numbers.
-fn decimal_columns(select: &Select, found: &mut Vec<String>) {
-    let own = select.columns.iter().filter(|column| column.fhir_type.as_deref() == Some("decimal"));
-    found.extend(own.map(|column| column.name.clone()));
-    select.selects.iter().chain(&select.unions).for_each(|inner| decimal_columns(inner, found));
-}
-
-fn row_of(batch: &RecordBatch, row: usize, decimals: &[String]) -> Result<Value, String> {
+fn row_of(batch: &RecordBatch, row: usize) -> Result<Value, String> {
     let schema = batch.schema();
     let cells = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
-        let value = value_of(column.as_ref(), row, decimals.contains(field.name()))?;
+        // Columns of decimals are text here, as SQL on FHIR has them by default; the tests write them as numbers.
+        let decimal = field.metadata().get("fhir_type").is_some_and(|name| name == "decimal");
+        let value = value_of(column.as_ref(), row, decimal)?;
         Ok::<_, String>((field.name().clone(), value))
     });
     Ok(Value::Object(cells.collect::<Result<_, _>>()?))

@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 use arrow::{error::ArrowError, record_batch::RecordBatch};
 
 use crate::{
-    arena::{Arena, NONE, Value},
+    arena::{Arena, NONE, Trie, Value},
     column::Builder,
     evaluate::{Evaluator, Fail, Focus, Item},
     operation::Operation,
@@ -95,7 +95,7 @@ impl Flattener {
         let Self { plan, arena, computed, builders, counts, failures, buffered } = self;
         arena.read(&plan.trie, resource)?;
         let evaluator = Evaluator { arena, resource, computed };
-        let of_type = evaluator.is_of_type(plan.type_name, &plan.resource);
+        let of_type = evaluator.is_of_type(&plan.resource);
         for (number, view) in plan.views.iter().enumerate() {
             let count = &mut counts[number];
             count.resources += 1;
@@ -188,11 +188,11 @@ impl<'p> Gathered<'p> {
 }
 
 impl Evaluator<'_> {
-    fn is_of_type(&self, type_name: u32, wanted: &str) -> bool {
+    fn is_of_type(&self, wanted: &str) -> bool {
         let mut next = self.arena.node(0).first_child;
         while next != NONE {
             let node = self.arena.node(next);
-            if let (true, Value::Text(piece)) = (node.name == type_name, node.value) {
+            if let (true, Value::Text(piece)) = (node.name == Trie::RESOURCE_TYPE, node.value) {
                 return self.arena.text(self.resource, piece) == wanted;
             }
             next = node.next;
@@ -201,7 +201,7 @@ impl Evaluator<'_> {
     }
 
     fn rows<'p>(&self, view: &'p Compiled) -> Result<Gathered<'p>, Fail> {
-        let focus = Focus { item: Some(Item::Node(0)), row_index: 0 };
+        let focus = Focus::new(Some(Item::Node(0)), 0);
         for filter in &view.filters {
             match self.single(filter, focus, "where")? {
                 None => return Ok(Gathered::default()),
@@ -261,20 +261,20 @@ impl Evaluator<'_> {
             Some(Walk::Each(path, or_null)) => (path, or_null),
             Some(Walk::Repeat(paths)) => {
                 return self.repeat(paths, focus, 0, &mut |item| {
-                    let inner = Focus { item: Some(item), row_index };
+                    let inner = Focus::new(Some(item), row_index);
                     row_index += 1;
                     self.focus(view, select, inner, rest, row, gathered)
                 });
             }
         };
         self.each(path, focus, &mut |item| {
-            let inner = Focus { item: Some(item), row_index };
+            let inner = Focus::new(Some(item), row_index);
             row_index += 1;
             self.focus(view, select, inner, rest, row, gathered)?;
             Ok(true)
         })?;
         if row_index == 0 && *or_null {
-            self.focus(view, select, Focus { item: None, row_index: 0 }, rest, row, gathered)?;
+            self.focus(view, select, Focus::new(None, 0), rest, row, gathered)?;
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Evaluator<'_> {
         for path in paths {
             self.each(path, focus, &mut |item| {
                 visit(item)?;
-                self.repeat(paths, Focus { item: Some(item), ..focus }, depth + 1, visit)?;
+                self.repeat(paths, focus.at(item), depth + 1, visit)?;
                 Ok(true)
             })?;
         }

@@ -9,6 +9,14 @@ pub(crate) struct Decimal {
     scale: u32,
 }
 
+/// Which whole number is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Towards {
+    Zero,
+    Below,
+    Above,
+}
+
 /// Digits that fit an `i128`, and Arrow's Decimal128.
 const MOST_DIGITS: u32 = 38;
 
@@ -88,18 +96,65 @@ impl Decimal {
         Some(Self { digits: self.digits.checked_mul(other.digits)?, scale }).filter(|_| scale <= MOST_DIGITS)
     }
 
-    /// Division with eight digits more than the operands have, which is what FHIRPath asks for at the least.
+    /// Division with eight digits more than the operands have, which is what FHIRPath asks for at the least; fewer where
+    /// they do not fit. Nothing where the divisor is zero.
     pub(crate) fn divide(self, other: Self) -> Option<Self> {
         if other.digits == 0 {
             return None;
         }
-        let scale = self.scale.max(other.scale) + 8;
-        let dividend = self.digits.checked_mul(10_i128.checked_pow(scale + other.scale - self.scale)?)?;
-        let mut quotient = Self { digits: dividend / other.digits, scale };
-        while quotient.scale > 0 && quotient.digits % 10 == 0 {
-            quotient = Self { digits: quotient.digits / 10, scale: quotient.scale - 1 };
+        let finest = (self.scale.max(other.scale) + 8).min(MOST_DIGITS);
+        // digits / 10^scale = (a / 10^sa) / (b / 10^sb), so a is multiplied by 10^(scale + sb - sa).
+        (0..=finest).rev().find_map(|scale| {
+            let power = i64::from(scale) + i64::from(other.scale) - i64::from(self.scale);
+            let factor = 10_i128.checked_pow(u32::try_from(power).ok()?)?;
+            let digits = self.digits.checked_mul(factor)? / other.digits;
+            Some(Self { digits, scale }.shortened())
+        })
+    }
+
+    /// The whole part of a division; nothing where the divisor is zero.
+    pub(crate) fn quotient(self, other: Self) -> Option<Self> {
+        let (a, b, _) = self.aligned(other)?;
+        Some(Self { digits: a.checked_div(b)?, scale: 0 })
+    }
+
+    /// The rest of a division, with the sign of the dividend; nothing where the divisor is zero.
+    pub(crate) fn remainder(self, other: Self) -> Option<Self> {
+        let (a, b, scale) = self.aligned(other)?;
+        Some(Self { digits: a.checked_rem(b)?, scale })
+    }
+
+    pub(crate) fn absolute(self) -> Self {
+        Self { digits: self.digits.abs(), ..self }
+    }
+
+    /// The nearest number of `scale` digits behind the point, half away from zero.
+    pub(crate) fn rounded(self, scale: u32) -> Option<Self> {
+        if scale >= self.scale { Some(self) } else { Some(Self { digits: self.at_scale(scale, MOST_DIGITS)?, scale }) }
+    }
+
+    /// The whole number next to it: towards zero, up or down.
+    pub(crate) fn whole_part(self, towards: Towards) -> Option<Self> {
+        let divisor = 10_i128.checked_pow(self.scale)?;
+        let digits = match towards {
+            Towards::Zero => self.digits / divisor,
+            Towards::Below => self.digits.div_euclid(divisor),
+            Towards::Above => -(-self.digits).div_euclid(divisor),
+        };
+        Some(Self { digits, scale: 0 })
+    }
+
+    /// The digits behind the point, as written.
+    pub(crate) fn scale(self) -> u32 {
+        self.scale
+    }
+
+    /// The same number without zeros at the end of its fraction.
+    pub(crate) fn shortened(mut self) -> Self {
+        while self.scale > 0 && self.digits % 10 == 0 {
+            self = Self { digits: self.digits / 10, scale: self.scale - 1 };
         }
-        Some(quotient)
+        self
     }
 
     pub(crate) fn compare(self, other: Self) -> Option<Ordering> {
@@ -112,6 +167,12 @@ impl Decimal {
         let a = self.digits.checked_mul(10_i128.checked_pow(scale - self.scale)?)?;
         let b = other.digits.checked_mul(10_i128.checked_pow(scale - other.scale)?)?;
         Some((a, b, scale))
+    }
+}
+
+impl From<i64> for Decimal {
+    fn from(number: i64) -> Self {
+        Self::whole(number)
     }
 }
 
@@ -145,6 +206,27 @@ mod tests {
         assert_eq!(number("0.1").add(number("0.2"), false).unwrap().to_string(), "0.3");
         assert_eq!(number("1.0").compare(number("1")), Some(Ordering::Equal));
         assert_eq!(number("10").divide(number("4")).unwrap().to_string(), "2.5");
+        let shown = |number: Option<Decimal>| number.map(|number| number.to_string()).unwrap_or_default();
+        assert_eq!(shown(number("1").divide(number("3"))), "0.33333333");
+        assert_eq!(shown(number("1").divide(number("0.0"))), "");
+        assert_eq!(
+            shown(number("12345678901234567890123456789012345").divide(number("2"))),
+            "6172839450617283945061728394506172.5"
+        );
+        assert_eq!(shown(number("5").quotient(number("2"))) + &shown(number("-5.5").quotient(number("0.7"))), "2-7");
+        assert_eq!(
+            shown(number("5.5").remainder(number("0.7"))) + &shown(number("-5").remainder(number("2"))),
+            "0.6-1"
+        );
+        assert_eq!(shown(number("5").quotient(number("0"))) + &shown(number("5").remainder(number("0"))), "");
+        assert_eq!(shown(number("3.14159").rounded(3)) + &shown(number("-1.5").rounded(0)), "3.142-2");
+        let parts = |text| {
+            [Towards::Zero, Towards::Below, Towards::Above].map(|towards| shown(number(text).whole_part(towards)))
+        };
+        assert_eq!(
+            (parts("1.1"), parts("-1.1")),
+            (["1", "1", "2"].map(Into::into), ["-1", "-2", "-1"].map(Into::into))
+        );
         assert_eq!(number("2.675").at_scale(2, 5), Some(268));
         assert_eq!(number("-2.675").at_scale(2, 5), Some(-268));
         assert_eq!(number("1234.5").at_scale(2, 5), None);

@@ -10,7 +10,7 @@ use crate::{
     column::{Builder, Scalar},
     diagnostics::{Diagnostic, Diagnostics, Severity},
     flattener::Flattener,
-    operation::{Compiler, Operation, Places},
+    operation::{Compiler, Operation, Shape},
     view::{Column, Select, View},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub struct Table {
     /// Its name: the view's.
     pub name: String,
-    /// Its columns; a field's metadata has `description` where the view has one.
+    /// Its columns; a field's metadata has its `fhir_type` where one is known, and `description` where the view has one.
     pub schema: SchemaRef,
     /// The columns' SQL types, in the same order.
     pub sql_types: Vec<String>,
@@ -39,8 +39,6 @@ pub struct Plan {
 pub(crate) struct Inner {
     pub(crate) resource: String,
     pub(crate) trie: Trie,
-    /// The number of the name `resourceType`.
-    pub(crate) type_name: u32,
     pub(crate) tables: Vec<Table>,
     pub(crate) views: Vec<Compiled>,
 }
@@ -95,9 +93,6 @@ impl Plan {
     /// told in the same way.
     pub fn compile(views: &[View]) -> Result<Self, Diagnostics> {
         let mut trie = Trie::new();
-        let type_node = trie.child(Trie::ROOT, "resourceType");
-        debug_assert_ne!(type_node, Trie::ROOT);
-        let type_name = trie.name("resourceType");
         let resource = views.first().map(|view| view.resource.clone()).unwrap_or_default();
         let (mut tables, mut compiled) = (Vec::new(), Vec::new());
         let mut wrong = Diagnostics { origin: String::new(), list: Vec::new() };
@@ -107,6 +102,7 @@ impl Plan {
                 let message = format!("reads {}, but is compiled with views of {resource}", view.resource);
                 list.push(error("mixed-resources", "/resource", message));
             }
+            list.retain(|one| one.severity == Severity::Error);
             if !list.is_empty() {
                 // One origin for all: that of the first view that is wrong; the others are named in their messages.
                 if wrong.list.is_empty() {
@@ -122,7 +118,7 @@ impl Plan {
         if !wrong.list.is_empty() {
             return Err(wrong);
         }
-        Ok(Self { inner: Arc::new(Inner { resource, trie, type_name, tables, views: compiled }) })
+        Ok(Self { inner: Arc::new(Inner { resource, trie, tables, views: compiled }) })
     }
 
     /// The resource type that the views read.
@@ -176,11 +172,11 @@ fn error(code: &'static str, pointer: &str, message: String) -> Diagnostic {
 
 fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
     let mut compiler = Compiler { trie, resource: &view.resource, constants: &view.constants, list: Vec::new() };
-    let root: Places = vec![Trie::ROOT];
-    let filters = view.filters.iter().map(|path| compiler.path(path, &root).0).collect();
+    let root = Shape::root(&view.resource);
+    let filters = view.filters.iter().map(|path| compiler.filter(path, &root)).collect();
     let mut columns = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
     let selects = view.selects.iter().map(|select| rows(&mut compiler, &mut columns, select, &root)).collect();
-    if columns.cells.is_empty() && compiler.list.is_empty() {
+    if columns.cells.is_empty() && compiler.list.iter().all(|one| one.severity == Severity::Warning) {
         compiler.list.push(error("no-columns", "/select", "the view has no columns".into()));
     }
     let sql_types = columns.cells.iter().map(|cell| {
@@ -205,46 +201,48 @@ struct Columns {
 }
 
 impl Columns {
-    fn add(&mut self, column: &Column, list: &mut Vec<Diagnostic>) -> usize {
-        let scalar = Scalar::of(column.fhir_type.as_deref(), column.ansi_type.as_deref()).unwrap_or_else(|message| {
-            list.push(error("bad-type", &column.pointer, message));
+    fn add(&mut self, column: &Column, shape: &Shape, compiler: &mut Compiler<'_>) -> usize {
+        let fhir_type = compiler.column_type(column, shape);
+        let scalar = Scalar::of(fhir_type.as_deref(), column.ansi_type.as_deref()).unwrap_or_else(|message| {
+            compiler.list.push(error("bad-type", &column.pointer, message));
             Scalar::Text
         });
         if self.places.contains_key(&column.name) {
-            list.push(error("twice", &column.pointer, format!("the column `{}` is there twice", column.name)));
+            let message = format!("the column `{}` is there twice", column.name);
+            compiler.list.push(error("twice", &column.pointer, message));
         }
         let place = self.cells.len();
-        let primitive =
-            column.fhir_type.as_deref().is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
-        self.cells.push(Cell { name: column.name.clone(), scalar, collection: column.collection, json: !primitive });
+        let json = compiler.may_be_json(fhir_type.as_deref(), shape);
+        self.cells.push(Cell { name: column.name.clone(), scalar, collection: column.collection, json });
         let data_type = match column.collection {
             true => arrow::datatypes::DataType::new_list(scalar.arrow(), true),
             false => scalar.arrow(),
         };
-        let described: HashMap<String, String> =
-            column.description.iter().map(|text| ("description".to_owned(), text.clone())).collect();
-        self.fields.push(Field::new(&column.name, data_type, true).with_metadata(described));
+        let described = column.description.iter().map(|text| ("description".to_owned(), text.clone()));
+        let typed = fhir_type.into_iter().map(|name| ("fhir_type".to_owned(), name));
+        let metadata: HashMap<String, String> = described.chain(typed).collect();
+        self.fields.push(Field::new(&column.name, data_type, true).with_metadata(metadata));
         self.places.insert(column.name.clone(), place);
         place
     }
 }
 
-fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, places: &Places) -> Rows {
-    let mut inner = places.clone();
+fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, this: &Shape) -> Rows {
+    let mut inner = this.clone();
     let iteration = select.iteration.as_ref().map(|iteration| {
         if iteration.repeated {
-            let (at, operations) = compiler.repeat(&iteration.paths, places);
+            let (at, operations) = compiler.repeat(&iteration.paths, this);
             inner = at;
             return Walk::Repeat(operations);
         }
-        let mut compiled = iteration.paths.iter().map(|path| compiler.path(path, places));
-        let (operation, at) = compiled.next().unwrap_or((Operation::Nothing, Places::new()));
-        inner = at;
+        let mut compiled = iteration.paths.iter().map(|path| compiler.path(path, this));
+        let (operation, at) = compiled.next().unwrap_or((Operation::Nothing, Shape::default()));
+        inner = at.one();
         Walk::Each(operation, iteration.or_null)
     });
     let own = select.columns.iter().map(|column| {
-        let (operation, _) = compiler.path(&column.path, &inner);
-        (columns.add(column, &mut compiler.list), operation)
+        let (operation, shape) = compiler.path(&column.path, &inner);
+        (columns.add(column, &shape, compiler), operation)
     });
     let own: Vec<(usize, Operation)> = own.collect();
     let selects: Vec<Rows> = select.selects.iter().map(|nested| rows(compiler, columns, nested, &inner)).collect();

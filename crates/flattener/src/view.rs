@@ -18,7 +18,7 @@ pub struct View {
     pub(crate) resource: String,
     pub(crate) description: Option<String>,
     pub(crate) hash: String,
-    pub(crate) constants: Vec<(String, Literal)>,
+    pub(crate) constants: Vec<Constant>,
     pub(crate) filters: Vec<Path>,
     pub(crate) selects: Vec<Select>,
 }
@@ -47,6 +47,15 @@ impl View {
     pub fn hash(&self) -> &str {
         &self.hash
     }
+}
+
+/// A constant of a view.
+#[derive(Debug, Clone)]
+pub(crate) struct Constant {
+    pub(crate) name: String,
+    /// The type in its key: `valuePositiveInt` is a `positiveInt`.
+    pub(crate) fhir_type: String,
+    pub(crate) literal: Literal,
 }
 
 /// An expression of a view: its text, its tree and its place.
@@ -215,13 +224,13 @@ impl Reader {
         }
     }
 
-    fn constants(&mut self, list: Option<&Value>) -> Vec<(String, Literal)> {
-        let mut constants: Vec<(String, Literal)> = Vec::new();
+    fn constants(&mut self, list: Option<&Value>) -> Vec<Constant> {
+        let mut constants: Vec<Constant> = Vec::new();
         let list = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         for (place, value) in list.iter().enumerate() {
             let pointer = format!("/constant/{place}");
             let Some(name) = self.required(value, "name", &pointer) else { continue };
-            if constants.iter().any(|(known, _)| *known == name) {
+            if constants.iter().any(|known| known.name == name) {
                 self.error("twice", &pointer, format!("the constant `{name}` is there twice"), None);
             }
             let Some(map) = value.as_object() else { continue };
@@ -252,7 +261,9 @@ impl Reader {
                     continue;
                 }
             };
-            constants.push((name, literal));
+            let mut letters = key[5..].chars();
+            let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+            constants.push(Constant { name, fhir_type: first.into_iter().chain(letters).collect(), literal });
         }
         constants
     }

@@ -1,15 +1,19 @@
 //! Expressions over the nodes of one resource. Values are handed on one by one: no step gathers what the next does not
-//! want, and nothing is allocated on the way.
+//! want, and nothing is allocated on the way of those that nearly every view is made of.
 
-use std::{cell::RefCell, cmp::Ordering};
+mod compare;
+mod functions;
+mod sets;
+
+use std::cell::RefCell;
 
 use fhirvest_fhir::{reference::Reference, temporal};
 
 use crate::{
-    arena::{Arena, NONE, Piece, Value},
+    arena::{Arena, NONE, Piece, Trie, Value},
     expression::Operator,
     number::Decimal,
-    operation::Operation,
+    operation::{Operation, Set, TypeTest},
 };
 
 /// One value.
@@ -27,11 +31,35 @@ pub(crate) enum Item<'p> {
     Boolean(bool),
 }
 
-/// Where an expression stands: its value, if there is one, and the place of that in the nearest iteration.
+/// Where an expression stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Focus<'p> {
-    pub(crate) item: Option<Item<'p>>,
-    pub(crate) row_index: u32,
+    /// Its value, if there is one.
+    item: Option<Item<'p>>,
+    /// `%rowIndex`: the place in the nearest iteration.
+    row_index: u32,
+    /// `%context`: the element where the path began.
+    context: u32,
+    /// `$index`: the place of the value among those that a function goes through.
+    place: u32,
+}
+
+impl<'p> Focus<'p> {
+    /// Where a path begins.
+    pub(crate) fn new(item: Option<Item<'p>>, row_index: u32) -> Self {
+        let context = if let Some(Item::Node(number)) = item { number } else { NONE };
+        Self { item, row_index, context, place: 0 }
+    }
+
+    /// At one of the values that a function goes through.
+    fn within(self, item: Item<'p>, place: u32) -> Self {
+        Self { item: Some(item), place, ..self }
+    }
+
+    /// At a value that the same path leads on from.
+    pub(crate) fn at(self, item: Item<'p>) -> Self {
+        Self::new(Some(item), self.row_index)
+    }
 }
 
 /// Why a resource gives no rows; never holds any of its data.
@@ -58,16 +86,31 @@ impl Evaluator<'_> {
         match operation {
             Operation::This => focus.item.map_or(Ok(true), visit),
             Operation::Root => visit(Item::Node(0)),
+            Operation::Context if focus.context == NONE => Ok(true),
+            Operation::Context => visit(Item::Node(focus.context)),
             Operation::RowIndex => visit(Item::Number(Decimal::whole(i64::from(focus.row_index)))),
+            Operation::Place => visit(Item::Number(Decimal::whole(i64::from(focus.place)))),
             Operation::Nothing => Ok(true),
             Operation::Text(text) => visit(Item::Literal(text)),
             Operation::Number(number) => visit(Item::Number(*number)),
             Operation::Boolean(value) => visit(Item::Boolean(*value)),
             Operation::Child(of, name) => self.each(of, focus, &mut |item| self.children(item, *name, visit)),
-            Operation::Where(of, condition) => self.each(of, focus, &mut |item| {
-                let inner = Focus { item: Some(item), ..focus };
-                if self.truth(condition, inner)? == Some(true) { visit(item) } else { Ok(true) }
-            }),
+            Operation::Where(of, condition) => {
+                let mut place = 0;
+                self.each(of, focus, &mut |item| {
+                    let inner = focus.within(item, place);
+                    place += 1;
+                    if self.truth(condition, inner)? == Some(true) { visit(item) } else { Ok(true) }
+                })
+            }
+            Operation::Select(of, projection) => {
+                let mut place = 0;
+                self.each(of, focus, &mut |item| {
+                    let inner = focus.within(item, place);
+                    place += 1;
+                    self.each(projection, inner, visit)
+                })
+            }
             Operation::First(of) => {
                 let mut go_on = true;
                 self.each(of, focus, &mut |item| {
@@ -76,38 +119,10 @@ impl Evaluator<'_> {
                 })?;
                 Ok(go_on)
             }
-            Operation::Last(of) => {
-                let mut last = None;
-                self.each(of, focus, &mut |item| {
-                    last = Some(item);
-                    Ok(true)
-                })?;
-                last.map_or(Ok(true), visit)
-            }
-            Operation::Index(of, index) => {
-                let (mut place, mut go_on) = (0, true);
-                self.each(of, focus, &mut |item| {
-                    let here = place == *index;
-                    place += 1;
-                    if here {
-                        go_on = visit(item)?;
-                    }
-                    Ok(!here)
-                })?;
-                Ok(go_on)
-            }
-            Operation::Count(of) => {
-                let mut count = 0_i64;
-                self.each(of, focus, &mut |_| {
-                    count += 1;
-                    Ok(true)
-                })?;
-                visit(Item::Number(Decimal::whole(count)))
-            }
+            Operation::Index(of, index) => self.at(of, *index, focus, visit),
             Operation::Exists(of) => visit(Item::Boolean(self.any(of, focus)?)),
             Operation::Empty(of) => visit(Item::Boolean(!self.any(of, focus)?)),
             Operation::Not(of) => self.truth(of, focus)?.map_or(Ok(true), |value| visit(Item::Boolean(!value))),
-            Operation::Join(of, separator) => self.join(of, separator, focus)?.map_or(Ok(true), visit),
             Operation::Extension { of, extension, url, wanted } => self.each(of, focus, &mut |item| {
                 self.children(item, *extension, &mut |found| {
                     let mut matches = false;
@@ -123,6 +138,110 @@ impl Evaluator<'_> {
                     self.reference_key(text, of_type.as_deref()).map_or(Ok(true), &mut *visit)
                 })
             }),
+            Operation::Binary(operator, left, right, sameness) => {
+                self.binary(*operator, left, right, *sameness, focus)?.map_or(Ok(true), visit)
+            }
+            other => self.each_other(other, focus, visit),
+        }
+    }
+
+    /// What fewer views use.
+    fn each_other<'p>(&self, operation: &'p Operation, focus: Focus<'p>, visit: Visit<'_, 'p>) -> Result<bool, Fail> {
+        match operation {
+            Operation::Choice(of, names) => self.each(of, focus, &mut |item| {
+                self.every_child(item, &mut |node, name| if names.contains(&name) { visit(node) } else { Ok(true) })
+            }),
+            Operation::Children(of) => {
+                self.each(of, focus, &mut |item| self.every_child(item, &mut |node, _| visit(node)))
+            }
+            Operation::Descendants(of) => self.each(of, focus, &mut |item| self.descendants(item, visit)),
+            Operation::Repeat(of, projection) => self.repeated(of, projection, focus, visit),
+            Operation::Last(of) => {
+                let mut last = None;
+                self.each(of, focus, &mut |item| {
+                    last = Some(item);
+                    Ok(true)
+                })?;
+                last.map_or(Ok(true), visit)
+            }
+            Operation::At(of, index) => match self.whole_number(index, focus, "an index")? {
+                Some(index) => usize::try_from(index).map_or(Ok(true), |index| self.at(of, index, focus, visit)),
+                None => Ok(true),
+            },
+            Operation::Skip(of, count) => {
+                let Some(count) = self.whole_number(count, focus, "skip()")? else { return Ok(true) };
+                let mut place = 0;
+                self.each(of, focus, &mut |item| {
+                    place += 1;
+                    if place > count { visit(item) } else { Ok(true) }
+                })
+            }
+            Operation::Take(of, count) => {
+                let Some(count) = self.whole_number(count, focus, "take()")?.filter(|count| *count > 0) else {
+                    return Ok(true);
+                };
+                let (mut place, mut go_on) = (0, true);
+                self.each(of, focus, &mut |item| {
+                    place += 1;
+                    go_on = visit(item)?;
+                    Ok(go_on && place < count)
+                })?;
+                Ok(go_on)
+            }
+            Operation::Single(of) => self.single(of, focus, "single()")?.map_or(Ok(true), visit),
+            Operation::Count(of) => {
+                let mut count = 0_i64;
+                self.each(of, focus, &mut |_| {
+                    count += 1;
+                    Ok(true)
+                })?;
+                visit(Item::Number(Decimal::whole(count)))
+            }
+            Operation::Every(of, condition) => {
+                let mut place = 0;
+                let every = self.each(of, focus, &mut |item| {
+                    let inner = focus.within(item, place);
+                    place += 1;
+                    Ok(self.truth(condition, inner)? == Some(true))
+                })?;
+                visit(Item::Boolean(every))
+            }
+            Operation::Flags { of, every, wanted } => {
+                let all = self.each(of, focus, &mut |item| {
+                    let Some(value) = self.boolean(item) else {
+                        return Err(Fail("allTrue() and its like take booleans".into()));
+                    };
+                    Ok((value == *wanted) == *every)
+                })?;
+                visit(Item::Boolean(all == *every))
+            }
+            Operation::If(condition, then, otherwise) => {
+                let chosen = if self.truth(condition, focus)? == Some(true) { then } else { otherwise };
+                self.each(chosen, focus, visit)
+            }
+            Operation::Coalesce(list) => {
+                for one in list {
+                    let (mut found, mut go_on) = (false, true);
+                    self.each(one, focus, &mut |item| {
+                        found = true;
+                        go_on = visit(item)?;
+                        Ok(go_on)
+                    })?;
+                    if found {
+                        return Ok(go_on);
+                    }
+                }
+                Ok(true)
+            }
+            Operation::Combine(left, right) => Ok(self.each(left, focus, visit)? && self.each(right, focus, visit)?),
+            Operation::Set(Set::SubsetOf, left, right, sameness) => {
+                visit(Item::Boolean(self.subset(left, right, *sameness, focus)?))
+            }
+            Operation::Set(Set::SupersetOf, left, right, sameness) => {
+                visit(Item::Boolean(self.subset(right, left, *sameness, focus)?))
+            }
+            Operation::Set(set, left, right, sameness) => self.set(*set, left, right, *sameness, focus, visit),
+            Operation::Fold(fold, of, sameness) => self.fold(*fold, of, *sameness, focus, visit),
             Operation::Boundary { of, high, date_time } => self.each(of, focus, &mut |item| {
                 let number = self.number(item).and_then(|number| number.boundary(*high));
                 let text = self.with_text(item, |text| temporal::boundary(text, *date_time, *high)).flatten();
@@ -132,12 +251,36 @@ impl Evaluator<'_> {
                     (None, None) => Ok(true),
                 }
             }),
-            Operation::Binary(operator, left, right) => {
-                self.binary(*operator, left, right, focus)?.map_or(Ok(true), visit)
-            }
+            Operation::OfType(of, test) => self.each(of, focus, &mut |item| {
+                if self.is_of(item, test)? { visit(item) } else { Ok(true) }
+            }),
+            Operation::Is(of, test) => match self.single(of, focus, "is")? {
+                Some(item) => visit(Item::Boolean(self.is_of(item, test)?)),
+                None => Ok(true),
+            },
+            Operation::TypeName(of, names) => self.each(of, focus, &mut |item| {
+                let name = if let Item::Node(number) = item { self.arena.node(number).name } else { NONE };
+                let found = names.iter().find(|(known, _)| *known == name);
+                found.map_or(Ok(true), |(_, of_type)| visit(Item::Literal(of_type)))
+            }),
+            text => self.each_text(text, focus, visit),
         }
     }
 
+    fn at<'p>(&self, of: &'p Operation, index: usize, focus: Focus<'p>, visit: Visit<'_, 'p>) -> Result<bool, Fail> {
+        let (mut place, mut go_on) = (0, true);
+        self.each(of, focus, &mut |item| {
+            let here = place == index;
+            place += 1;
+            if here {
+                go_on = visit(item)?;
+            }
+            Ok(!here)
+        })?;
+        Ok(go_on)
+    }
+
+    /// Keeps a computed text.
     fn keep<'p>(&self, text: &str) -> Item<'p> {
         let mut computed = self.computed.borrow_mut();
         let start = computed.len();
@@ -156,6 +299,29 @@ impl Evaluator<'_> {
             next = node.next;
         }
         Ok(true)
+    }
+
+    /// All children with the numbers of their names. `resourceType` is no element.
+    fn every_child<'p>(
+        &self,
+        of: Item<'p>,
+        visit: &mut dyn FnMut(Item<'p>, u32) -> Result<bool, Fail>,
+    ) -> Result<bool, Fail> {
+        let Item::Node(number) = of else { return Ok(true) };
+        let mut next = self.arena.node(number).first_child;
+        while next != NONE {
+            let node = self.arena.node(next);
+            if node.name != Trie::RESOURCE_TYPE && !visit(Item::Node(next), node.name)? {
+                return Ok(false);
+            }
+            next = node.next;
+        }
+        Ok(true)
+    }
+
+    /// All elements below, each before those that are in it. The reader of JSON limits the depth.
+    fn descendants<'p>(&self, of: Item<'p>, visit: Visit<'_, 'p>) -> Result<bool, Fail> {
+        self.every_child(of, &mut |item, _| Ok(visit(item)? && self.descendants(item, visit)?))
     }
 
     fn any(&self, of: &Operation, focus: Focus<'_>) -> Result<bool, Fail> {
@@ -182,6 +348,10 @@ impl Evaluator<'_> {
         Ok(found)
     }
 
+    fn whole_number(&self, of: &Operation, focus: Focus<'_>, what: &str) -> Result<Option<i64>, Fail> {
+        Ok(self.single(of, focus, what)?.and_then(|item| self.number(item)?.to_i64()))
+    }
+
     pub(crate) fn boolean(&self, item: Item<'_>) -> Option<bool> {
         match item {
             Item::Boolean(value) => Some(value),
@@ -204,7 +374,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// The text of a string.
+    /// The text of a string. What uses it must not compute another text.
     pub(crate) fn with_text<R>(&self, item: Item<'_>, use_it: impl FnOnce(&str) -> R) -> Option<R> {
         match item {
             Item::Literal(text) => Some(use_it(text)),
@@ -218,25 +388,22 @@ impl Evaluator<'_> {
         }
     }
 
-    fn join<'p>(&self, of: &'p Operation, separator: &str, focus: Focus<'p>) -> Result<Option<Item<'p>>, Fail> {
-        let mut joined: Option<String> = None;
-        self.each(of, focus, &mut |item| {
-            let added = self.with_text(item, |text| match &mut joined {
-                Some(joined) => {
-                    joined.push_str(separator);
-                    joined.push_str(text);
-                }
-                None => joined = Some(text.to_owned()),
-            });
-            // A number or an object among strings: the field is not what it should be, so the whole is nothing.
-            added.map(|()| true).ok_or_else(|| Fail("join() takes strings".into()))
-        })?;
-        Ok(joined.map(|joined| {
-            let mut computed = self.computed.borrow_mut();
-            let start = computed.len();
-            computed.push_str(&joined);
-            Item::Computed(start, computed.len())
-        }))
+    fn is_of(&self, item: Item<'_>, test: &TypeTest) -> Result<bool, Fail> {
+        Ok(match test {
+            TypeTest::Always => true,
+            TypeTest::Never => false,
+            TypeTest::Names(names) => {
+                matches!(item, Item::Node(number) if names.contains(&self.arena.node(number).name))
+            }
+            TypeTest::Resource { resource_type, wanted } => {
+                let mut found = false;
+                self.children(item, *resource_type, &mut |name| {
+                    found = self.with_text(name, |text| text == wanted).unwrap_or(false);
+                    Ok(false)
+                })?;
+                found
+            }
+        })
     }
 
     fn reference_key<'p>(&self, item: Item<'p>, of_type: Option<&str>) -> Option<Item<'p>> {
@@ -253,115 +420,59 @@ impl Evaluator<'_> {
         operator: Operator,
         left: &'p Operation,
         right: &'p Operation,
+        sameness: crate::operation::Sameness,
         focus: Focus<'p>,
     ) -> Result<Option<Item<'p>>, Fail> {
+        use Operator::*;
         Ok(match operator {
-            Operator::And => match (self.truth(left, focus)?, self.truth(right, focus)?) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            }
-            .map(Item::Boolean),
-            Operator::Or => match (self.truth(left, focus)?, self.truth(right, focus)?) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            }
-            .map(Item::Boolean),
-            Operator::Equal => self.equal(left, right, focus)?.map(Item::Boolean),
-            Operator::NotEqual => self.equal(left, right, focus)?.map(|equal| Item::Boolean(!equal)),
-            Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
-                let order = self.order(left, right, focus)?;
-                order.map(|order| {
-                    Item::Boolean(match operator {
-                        Operator::Less => order == Ordering::Less,
-                        Operator::LessOrEqual => order != Ordering::Greater,
-                        Operator::Greater => order == Ordering::Greater,
-                        _ => order != Ordering::Less,
-                    })
+            Equal => self.equal(left, right, sameness, focus)?.map(Item::Boolean),
+            NotEqual => self.equal(left, right, sameness, focus)?.map(|equal| Item::Boolean(!equal)),
+            Equivalent => Some(Item::Boolean(self.equivalent(left, right, sameness, focus)?)),
+            NotEquivalent => Some(Item::Boolean(!self.equivalent(left, right, sameness, focus)?)),
+            Less | LessOrEqual | Greater | GreaterOrEqual => self.order(left, right, sameness, focus)?.map(|order| {
+                Item::Boolean(match operator {
+                    Less => order.is_lt(),
+                    LessOrEqual => order.is_le(),
+                    Greater => order.is_gt(),
+                    _ => order.is_ge(),
                 })
-            }
-            Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide => {
+            }),
+            And | Or | Xor | Implies => self.logic(operator, left, right, focus)?.map(Item::Boolean),
+            In => self.is_in(left, right, sameness, focus)?.map(Item::Boolean),
+            Contains => self.is_in(right, left, sameness, focus)?.map(Item::Boolean),
+            Add | Subtract | Multiply | Divide | Quotient | Remainder => {
                 self.arithmetic(operator, left, right, focus)?
             }
+            Concatenate => Some(self.concatenated(left, right, focus)?),
+            // Compiled to an operation of its own.
+            Union => None,
         })
     }
 
-    fn equal<'p>(&self, left: &'p Operation, right: &'p Operation, focus: Focus<'p>) -> Result<Option<bool>, Fail> {
-        // A comparison with a text of the view is what nearly every filter is: nothing is gathered for it.
-        if let Operation::Text(wanted) = right {
-            let (mut count, mut equal) = (0, false);
-            self.each(left, focus, &mut |item| {
-                count += 1;
-                equal = self.with_text(item, |text| text == wanted).unwrap_or(false);
-                Ok(true)
-            })?;
-            return Ok((count > 0).then_some(count == 1 && equal));
-        }
-        let gather = |of: &'p Operation| {
-            let mut items = Vec::new();
-            self.each(of, focus, &mut |item| {
-                items.push(item);
-                Ok(true)
-            })?;
-            Ok::<_, Fail>(items)
-        };
-        let (left, right) = (gather(left)?, gather(right)?);
-        if left.is_empty() || right.is_empty() {
-            return Ok(None);
-        }
-        let equal = left.len() == right.len() && left.iter().zip(&right).all(|(a, b)| self.items_equal(*a, *b));
-        Ok(Some(equal))
-    }
-
-    fn items_equal(&self, a: Item<'_>, b: Item<'_>) -> bool {
-        if let (Some(a), Some(b)) = (self.boolean(a), self.boolean(b)) {
-            return a == b;
-        }
-        if let (Some(a), Some(b)) = (self.number(a), self.number(b)) {
-            return a.compare(b) == Some(Ordering::Equal);
-        }
-        self.with_text(a, |a| self.with_text(b, |b| a == b)).flatten().unwrap_or(false)
-    }
-
-    fn order<'p>(&self, left: &'p Operation, right: &'p Operation, focus: Focus<'p>) -> Result<Option<Ordering>, Fail> {
-        let (left, right) = (self.single(left, focus, "a comparison")?, self.single(right, focus, "a comparison")?);
-        let (Some(a), Some(b)) = (left, right) else { return Ok(None) };
-        if let (Some(a), Some(b)) = (self.number(a), self.number(b)) {
-            return Ok(a.compare(b));
-        }
-        // Dates of one precision are in the order of their texts.
-        let order = self.with_text(a, |a| self.with_text(b, |b| a.cmp(b))).flatten();
-        order.map(Some).ok_or_else(|| Fail("a comparison of values of different types".into()))
-    }
-
-    fn arithmetic<'p>(
+    /// Three-valued logic (FHIRPath N1, 6.5). The right side is not asked where the left one decides.
+    fn logic(
         &self,
         operator: Operator,
-        left: &'p Operation,
-        right: &'p Operation,
-        focus: Focus<'p>,
-    ) -> Result<Option<Item<'p>>, Fail> {
-        let (left, right) = (self.single(left, focus, "arithmetic")?, self.single(right, focus, "arithmetic")?);
-        let (Some(a), Some(b)) = (left, right) else { return Ok(None) };
-        if let (Some(a), Some(b)) = (self.number(a), self.number(b)) {
-            return Ok(match operator {
-                Operator::Add => a.add(b, false),
-                Operator::Subtract => a.add(b, true),
-                Operator::Multiply => a.multiply(b),
-                _ => a.divide(b),
+        left: &Operation,
+        right: &Operation,
+        focus: Focus<'_>,
+    ) -> Result<Option<bool>, Fail> {
+        let left = self.truth(left, focus)?;
+        Ok(match (operator, left) {
+            (Operator::And, Some(false)) => Some(false),
+            (Operator::Or, Some(true)) | (Operator::Implies, Some(false)) => Some(true),
+            _ => {
+                let right = self.truth(right, focus)?;
+                match (operator, left, right) {
+                    (Operator::And, _, Some(false)) => Some(false),
+                    (Operator::And, Some(true), Some(true)) => Some(true),
+                    (Operator::Or, _, Some(true)) | (Operator::Implies, _, Some(true)) => Some(true),
+                    (Operator::Or, Some(false), Some(false)) => Some(false),
+                    (Operator::Implies, Some(true), right) => right,
+                    (Operator::Xor, Some(left), Some(right)) => Some(left != right),
+                    _ => None,
+                }
             }
-            .map(Item::Number));
-        }
-        let joined = self.with_text(a, |a| self.with_text(b, |b| format!("{a}{b}"))).flatten();
-        match joined.filter(|_| operator == Operator::Add) {
-            Some(text) => {
-                let mut computed = self.computed.borrow_mut();
-                let start = computed.len();
-                computed.push_str(&text);
-                Ok(Some(Item::Computed(start, computed.len())))
-            }
-            None => Err(Fail("arithmetic takes numbers".into())),
-        }
+        })
     }
 }

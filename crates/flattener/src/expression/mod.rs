@@ -18,6 +18,8 @@ pub(crate) struct Expression {
 pub(crate) enum Kind {
     /// `$this`, and the start of a path.
     This,
+    /// `$index`.
+    Place,
     /// `a.b`; the element's name.
     Member(Box<Expression>, String),
     /// `a.f(x, y)`.
@@ -41,24 +43,36 @@ pub(crate) enum Literal {
     /// An integer or decimal, as written.
     Number(String),
     Boolean(bool),
-    /// A date, dateTime or time without its `@`.
+    /// A date, dateTime or time without its `@`, and without the `T` of a time.
     Temporal(String),
+    /// A number and its unit: a UCUM code, or a word for a span of the calendar.
+    Quantity(String, String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operator {
     Equal,
     NotEqual,
+    Equivalent,
+    NotEquivalent,
     Less,
     LessOrEqual,
     Greater,
     GreaterOrEqual,
     And,
     Or,
+    Xor,
+    Implies,
+    In,
+    Contains,
+    Union,
     Add,
     Subtract,
+    Concatenate,
     Multiply,
     Divide,
+    Quotient,
+    Remainder,
 }
 
 /// A mistake in an expression.

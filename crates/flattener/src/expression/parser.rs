@@ -10,7 +10,10 @@ use super::{
 /// Parentheses and arguments within each other. No view needs more, and a deeper text must not end the stack.
 const DEEPEST: usize = 64;
 
-/// The longest expression in bytes, for the same reason: a chain of members nests as deep as it is long.
+/// Members, functions and indexes in one expression, for the same reason: a chain of them nests as deep as it is long.
+const MOST_STEPS: usize = 128;
+
+/// The longest expression in bytes.
 const LONGEST: usize = 4 * 1024;
 
 /// Parses an expression.
@@ -18,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<Expression, SyntaxError> {
     if text.len() > LONGEST {
         return Err(SyntaxError { span: 0..0, message: format!("longer than {LONGEST} bytes") });
     }
-    let mut parser = Parser { tokens: tokens(text)?, place: 0, end: text.len(), depth: 0, operators: 0 };
+    let mut parser = Parser { tokens: tokens(text)?, place: 0, end: text.len(), depth: 0, operators: 0, steps: 0 };
     let expression = parser.binary(0)?;
     match parser.peek() {
         None => Ok(expression),
@@ -32,16 +35,43 @@ struct Parser {
     end: usize,
     depth: usize,
     operators: usize,
+    steps: usize,
 }
 
-/// Operators from the loosest to the tightest.
-const LEVELS: [&[(&str, Operator)]; 6] = [
-    &[("or", Operator::Or)],
+/// Operators from the loosest to the tightest; `is` and `as`, which take a type, stand between two of the levels.
+const LEVELS: [&[(&str, Operator)]; 9] = [
+    &[("implies", Operator::Implies)],
+    &[("or", Operator::Or), ("xor", Operator::Xor)],
     &[("and", Operator::And)],
-    &[("=", Operator::Equal), ("!=", Operator::NotEqual)],
+    &[("in", Operator::In), ("contains", Operator::Contains)],
+    &[("=", Operator::Equal), ("!=", Operator::NotEqual), ("~", Operator::Equivalent), ("!~", Operator::NotEquivalent)],
     &[("<", Operator::Less), ("<=", Operator::LessOrEqual), (">", Operator::Greater), (">=", Operator::GreaterOrEqual)],
-    &[("+", Operator::Add), ("-", Operator::Subtract)],
-    &[("*", Operator::Multiply), ("/", Operator::Divide)],
+    &[("|", Operator::Union)],
+    &[("+", Operator::Add), ("-", Operator::Subtract), ("&", Operator::Concatenate)],
+    &[("*", Operator::Multiply), ("/", Operator::Divide), ("div", Operator::Quotient), ("mod", Operator::Remainder)],
+];
+
+/// Below this level stand `is` and `as`.
+const TYPE_TESTS: usize = 7;
+
+/// The words for spans of the calendar, which stand behind a number without quotes.
+const CALENDAR: [&str; 16] = [
+    "year",
+    "years",
+    "month",
+    "months",
+    "week",
+    "weeks",
+    "day",
+    "days",
+    "hour",
+    "hours",
+    "minute",
+    "minutes",
+    "second",
+    "seconds",
+    "millisecond",
+    "milliseconds",
 ];
 
 /// Operators in one expression: a chain of them nests to the left.
@@ -74,6 +104,9 @@ impl Parser {
         let Some(operators) = LEVELS.get(level) else { return self.unary() };
         let mut left = self.binary(level + 1)?;
         loop {
+            if level == TYPE_TESTS && self.type_test(&mut left)? {
+                continue;
+            }
             let text = match self.peek() {
                 Some(Token::Symbol(symbol)) => *symbol,
                 Some(Token::Name(name)) => name.as_str(),
@@ -92,6 +125,32 @@ impl Parser {
         Ok(left)
     }
 
+    /// `left is Type` and `left as Type`, as the functions that they are.
+    fn type_test(&mut self, left: &mut Expression) -> Result<bool, SyntaxError> {
+        let name = match self.peek() {
+            Some(Token::Name(name)) if name == "is" || name == "as" => name.clone(),
+            _ => return Ok(false),
+        };
+        self.place += 1;
+        let start = self.span().start;
+        let mut of_type = Expression { kind: Kind::This, span: start..start };
+        loop {
+            let Some(Token::Name(part) | Token::Quoted(part)) = self.peek().cloned() else {
+                return Err(self.unexpected("a type has to follow"));
+            };
+            let span = start..self.span().end;
+            of_type = Expression { kind: Kind::Member(Box::new(of_type), part), span };
+            self.place += 1;
+            if !self.take(".") {
+                break;
+            }
+        }
+        let span = left.span.start..of_type.span.end;
+        let of = std::mem::replace(left, Expression { kind: Kind::Empty, span: span.clone() });
+        *left = Expression { kind: Kind::Call(Box::new(of), name, vec![of_type]), span };
+        Ok(true)
+    }
+
     fn unary(&mut self) -> Result<Expression, SyntaxError> {
         let start = self.span().start;
         if self.take("-") {
@@ -107,6 +166,10 @@ impl Parser {
         let mut expression = self.term()?;
         loop {
             let start = expression.span.start;
+            self.steps += usize::from(matches!(self.peek(), Some(Token::Symbol("." | "["))));
+            if self.steps > MOST_STEPS {
+                return Err(self.unexpected("too many steps"));
+            }
             if self.take(".") {
                 expression = self.invocation(expression, start)?;
             } else if self.take("[") {
@@ -156,18 +219,41 @@ impl Parser {
         Ok(Expression { kind: Kind::Call(Box::new(on), name, arguments), span: start..end })
     }
 
+    /// A number, with its unit where one follows.
+    fn number(&mut self, text: String) -> Expression {
+        let start = self.span().start;
+        self.place += 1;
+        let unit = match self.peek() {
+            Some(Token::String(unit)) => Some(unit.clone()),
+            Some(Token::Name(name)) if CALENDAR.contains(&name.as_str()) => Some(name.clone()),
+            _ => None,
+        };
+        self.place += usize::from(unit.is_some());
+        let end = self.tokens.get(self.place - 1).map_or(start, |(_, span)| span.end);
+        let literal = match unit {
+            Some(unit) => Literal::Quantity(text, unit),
+            None => Literal::Number(text),
+        };
+        Expression { kind: Kind::Literal(literal), span: start..end }
+    }
+
     fn term(&mut self) -> Result<Expression, SyntaxError> {
         let span = self.span();
         let Some(token) = self.peek().cloned() else { return Err(self.unexpected("something is missing here")) };
         let literal = |literal| Kind::Literal(literal);
         let kind = match token {
             Token::String(text) => literal(Literal::String(text)),
-            Token::Number(text) => literal(Literal::Number(text)),
+            Token::Number(text) => return Ok(self.number(text)),
             Token::Temporal(text) => literal(Literal::Temporal(text)),
             Token::Constant(name) => Kind::Constant(name),
             Token::Dollar(name) if name == "this" => Kind::This,
-            Token::Dollar(_) => return Err(self.unexpected("only $this is known here")),
-            Token::Symbol("{}") => Kind::Empty,
+            Token::Dollar(name) if name == "index" => Kind::Place,
+            Token::Dollar(_) => return Err(self.unexpected("only $this and $index are known here")),
+            Token::Symbol("{") => {
+                self.place += 1;
+                self.expect("}")?;
+                return Ok(Expression { kind: Kind::Empty, span: span.start..span.end + 1 });
+            }
             Token::Symbol("(") => {
                 self.place += 1;
                 let inner = self.nested()?;
@@ -204,6 +290,19 @@ mod tests {
         assert_eq!(shape("a + b = c * d"), Operator::Equal);
         assert_eq!(shape("(a or b) and c"), Operator::And);
         assert_eq!(shape("1.5 < a.b.first()"), Operator::Less);
+        assert_eq!(shape("a implies b or c"), Operator::Implies);
+        assert_eq!(shape("a in b and c contains d"), Operator::And);
+        assert_eq!(shape("a | b = c"), Operator::Equal);
+        assert_eq!(shape("a | b + c"), Operator::Union);
+        assert_eq!(shape("a is b.c | d"), Operator::Union);
+        assert_eq!(shape("a + b is c = d"), Operator::Equal);
+        assert_eq!(shape("contains.in in is.as"), Operator::In);
+        assert_eq!(shape("a div b & c mod d // and so on"), Operator::Concatenate);
+        assert_eq!(shape("{ } = /* nothing */ {}"), Operator::Equal);
+        assert_eq!(parse("4 'mg'").unwrap().kind, Kind::Literal(Literal::Quantity("4".into(), "mg".into())));
+        assert_eq!(parse("18 years").unwrap().kind, Kind::Literal(Literal::Quantity("18".into(), "years".into())));
+        assert_eq!(parse("@T14").unwrap().kind, Kind::Literal(Literal::Temporal("14:00".into())));
+        assert_eq!(parse("@2020-01T").unwrap().kind, Kind::Literal(Literal::Temporal("2020-01T".into())));
     }
 
     #[test]
@@ -217,6 +316,13 @@ mod tests {
             ("a b", 2),
             ("", 0),
             ("a[", 2),
+            ("a is", 4),
+            ("@2020-13", 0),
+            ("@14:00", 0),
+            ("@T2020", 0),
+            ("a /* b", 2),
+            ("{a}", 1),
+            ("$total", 0),
         ] {
             assert_eq!(parse(text).unwrap_err().span.start, start, "{text}");
         }
@@ -227,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_ends_the_parser(text in "[a-z.()'%$@=<>! 0-9\\[\\]{}|\\\\é]{0,60}") {
+        fn no_text_ends_the_parser(text in "[a-z.()'%$@=<>!/*&T:+ 0-9\\[\\]{}|\\\\é]{0,60}") {
             let _ = parse(&text);
         }
     }

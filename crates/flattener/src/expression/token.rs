@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use fhirvest_fhir::temporal::{Kind, Moment};
+
 use super::SyntaxError;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +21,8 @@ pub(super) enum Token {
     Symbol(&'static str),
 }
 
-const SYMBOLS: [&str; 20] =
-    ["!=", "!~", "<=", ">=", "{}", ".", ",", "(", ")", "[", "]", "=", "~", "<", ">", "+", "-", "*", "/", "|"];
+const SYMBOLS: [&str; 22] =
+    ["!=", "!~", "<=", ">=", ".", ",", "(", ")", "[", "]", "{", "}", "=", "~", "<", ">", "+", "-", "*", "/", "|", "&"];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, SyntaxError> {
     let mut tokens = Vec::new();
@@ -29,6 +31,11 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, SyntaxErr
         let start = at;
         if c.is_whitespace() {
             at += c.len_utf8();
+            continue;
+        }
+        if let Some(length) = comment(&text[at..]) {
+            let open = || SyntaxError { span: at..text.len(), message: "the comment is not closed".into() };
+            at += length.ok_or_else(open)?;
             continue;
         }
         let token = match c {
@@ -50,8 +57,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, SyntaxErr
                 at += 1;
                 let rest = &text[at..];
                 let length = rest.find(|c: char| !(c.is_ascii_digit() || "-:.TZ+".contains(c))).unwrap_or(rest.len());
+                // `@2020.exists()`: a point belongs to it only within the seconds.
+                let length = rest[..length].trim_end_matches('.').len();
                 at += length;
-                Token::Temporal(rest[..length].to_owned())
+                Token::Temporal(temporal(&rest[..length], start)?)
             }
             c if c.is_ascii_digit() => {
                 let rest = &text[at..];
@@ -79,6 +88,30 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, SyntaxErr
         tokens.push((token, start..at));
     }
     Ok(tokens)
+}
+
+/// The length of a comment at the start of the text; nothing within where it does not end.
+fn comment(text: &str) -> Option<Option<usize>> {
+    if text.starts_with("//") {
+        return Some(Some(text.find('\n').unwrap_or(text.len())));
+    }
+    text.starts_with("/*").then(|| text.find("*/").map(|place| place + 2))
+}
+
+/// A date, a dateTime or a time, as it stands behind the `@`.
+fn temporal(text: &str, start: usize) -> Result<String, SyntaxError> {
+    let clock = text.strip_prefix('T');
+    // `@T14` is the hour fourteen: with its minutes it can be told from the year 14.
+    let found = match clock {
+        Some(clock) if clock.len() == 2 => format!("{clock}:00"),
+        _ => clock.unwrap_or(text).to_owned(),
+    };
+    let kind = Moment::parse(&found).map(|moment| moment.kind);
+    if kind.is_none() || (clock.is_some() != (kind == Some(Kind::Time))) {
+        let message = "this is no date, dateTime or time: @2020-08-05, @2020-08-05T19:21:12Z, @T19:21".into();
+        return Err(SyntaxError { span: start..start + 1 + text.len(), message });
+    }
+    Ok(found)
 }
 
 fn word(text: &str, at: &mut usize) -> String {

@@ -1,33 +1,75 @@
 //! Compiled expressions: constants put in, names as numbers, every needed element known to the trie.
 
+mod functions;
+mod shape;
+mod tests_of_type;
+
+use fhirvest_fhir::elements;
+use regex::Regex;
+
 use crate::{
     arena::Trie,
     diagnostics::{Diagnostic, Severity, nearest},
     expression::{Expression, Kind, Literal, Operator},
-    number::Decimal,
-    view::Path,
+    number::{Decimal, Towards},
+    view::{Column, Constant, Path},
 };
+pub(crate) use shape::{Class, Place, Shape, Type};
+pub(crate) use tests_of_type::TypeTest;
 
 /// A step of an expression. Each is asked for its values one by one, so nothing is gathered that nobody looks at.
 #[derive(Debug, Clone)]
 pub(crate) enum Operation {
     This,
     Root,
+    /// Where the path began, within the conditions of a function.
+    Context,
     RowIndex,
+    /// `$index`.
+    Place,
     Nothing,
     Text(String),
     Number(Decimal),
     Boolean(bool),
     Child(Box<Operation>, u32),
+    /// An element with a choice of types: any of its names in JSON.
+    Choice(Box<Operation>, Vec<u32>),
+    Children(Box<Operation>),
+    Descendants(Box<Operation>),
     Where(Box<Operation>, Box<Operation>),
+    Select(Box<Operation>, Box<Operation>),
+    /// The values of the second from each of the first, and from each of those, each value once.
+    Repeat(Box<Operation>, Box<Operation>),
     First(Box<Operation>),
     Last(Box<Operation>),
     Index(Box<Operation>, usize),
+    /// An index that has to be computed.
+    At(Box<Operation>, Box<Operation>),
+    Skip(Box<Operation>, Box<Operation>),
+    Take(Box<Operation>, Box<Operation>),
+    /// The only value; several are a mistake of the resource.
+    Single(Box<Operation>),
     Count(Box<Operation>),
     Exists(Box<Operation>),
     Empty(Box<Operation>),
     Not(Box<Operation>),
-    Join(Box<Operation>, String),
+    /// `all(condition)`.
+    Every(Box<Operation>, Box<Operation>),
+    /// `allTrue()` and its three relatives: whether every value, or any, is true, or false.
+    Flags {
+        of: Box<Operation>,
+        every: bool,
+        wanted: bool,
+    },
+    If(Box<Operation>, Box<Operation>, Box<Operation>),
+    /// The first that gives a value.
+    Coalesce(Vec<Operation>),
+    Combine(Box<Operation>, Box<Operation>),
+    Set(Set, Box<Operation>, Box<Operation>, Sameness),
+    Fold(Fold, Box<Operation>, Sameness),
+    Join(Box<Operation>, Option<Box<Operation>>),
+    Split(Box<Operation>, Box<Operation>),
+    Characters(Box<Operation>),
     /// Children of one name whose `url` is a given one.
     Extension {
         of: Box<Operation>,
@@ -48,61 +90,126 @@ pub(crate) enum Operation {
         /// A date without a time is the whole dateTime.
         date_time: bool,
     },
-    Binary(Operator, Box<Operation>, Box<Operation>),
+    OfType(Box<Operation>, TypeTest),
+    Is(Box<Operation>, TypeTest),
+    /// `type().name`, by the element's name in JSON; the last is what all others are.
+    TypeName(Box<Operation>, Vec<(u32, &'static str)>),
+    Matches {
+        of: Box<Operation>,
+        pattern: Regex,
+    },
+    ReplaceMatches {
+        of: Box<Operation>,
+        pattern: Regex,
+        with: String,
+    },
+    Apply(Function, Box<Operation>, Vec<Operation>),
+    Negative(Box<Operation>),
+    Binary(Operator, Box<Operation>, Box<Operation>, Sameness),
 }
 
-/// The functions that views can use.
-const FUNCTIONS: [&str; 14] = [
-    "lowBoundary",
-    "highBoundary",
-    "where",
-    "first",
-    "last",
-    "exists",
-    "empty",
-    "not",
-    "count",
-    "extension",
-    "ofType",
-    "join",
-    "getResourceKey",
-    "getReferenceKey",
-];
+/// How two values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sameness {
+    Plain,
+    /// As dates and times, where both are.
+    Moments,
+}
+
+/// Operations on two collections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// What is in either, each value once.
+    Union,
+    /// What is in both, each value once.
+    Intersect,
+    /// What is not in the other.
+    Exclude,
+    SubsetOf,
+    SupersetOf,
+}
+
+/// One value of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fold {
+    Distinct,
+    IsDistinct,
+    Sum,
+    Average,
+    Least,
+    Greatest,
+}
+
+/// Functions of one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Function {
+    Upper,
+    Lower,
+    Trim,
+    Length,
+    Substring,
+    StartsWith,
+    EndsWith,
+    Contains,
+    IndexOf,
+    LastIndexOf,
+    Replace,
+    Absolute,
+    Round,
+    Whole(Towards),
+    HasValue,
+    To(Type),
+    /// Whether the conversion gives a value.
+    ConvertsTo(Type),
+}
 
 /// Variables besides the view's own constants.
-const VARIABLES: [&str; 3] = ["rowIndex", "resource", "context"];
+const VARIABLES: [&str; 5] = ["rowIndex", "resource", "context", "rootResource", "ucum"];
 
 /// Compiles the expressions of one view.
 pub(crate) struct Compiler<'a> {
     pub(crate) trie: &'a mut Trie,
     pub(crate) resource: &'a str,
-    pub(crate) constants: &'a [(String, Literal)],
+    pub(crate) constants: &'a [Constant],
     pub(crate) list: Vec<Diagnostic>,
 }
 
-/// Where in the trie the values of an expression may be; nowhere for values that are no elements.
-pub(crate) type Places = Vec<u32>;
+/// Where an expression stands: what `$this` is, and what it was where the path began.
+#[derive(Clone, Copy)]
+struct Here<'s> {
+    path: &'s Path,
+    this: &'s Shape,
+    context: &'s Shape,
+    /// Within the condition of a function.
+    nested: bool,
+}
+
+type Compiled = Result<(Operation, Shape), Box<Diagnostic>>;
 
 impl Compiler<'_> {
     /// Compiles a path; mistakes go to the list.
-    pub(crate) fn path(&mut self, path: &Path, places: &Places) -> (Operation, Places) {
-        match self.operation(path, &path.expression, places) {
+    pub(crate) fn path(&mut self, path: &Path, this: &Shape) -> (Operation, Shape) {
+        let here = Here { path, this, context: this, nested: false };
+        match self.operation(here, &path.expression) {
             Ok(compiled) => compiled,
             Err(diagnostic) => {
                 self.list.push(*diagnostic);
-                (Operation::Nothing, Places::new())
+                (Operation::Nothing, Shape::default())
             }
         }
     }
 
     /// Compiles the paths of `repeat`: what they lead to has no fixed depth.
-    pub(crate) fn repeat(&mut self, paths: &[Path], places: &Places) -> (Places, Vec<Operation>) {
-        let mut reached = Places::new();
+    pub(crate) fn repeat(&mut self, paths: &[Path], this: &Shape) -> (Shape, Vec<Operation>) {
+        let mut reached = Shape::default();
+        let mut operations = Vec::new();
         for path in paths {
-            reached.extend(self.path(path, places).1);
+            let (operation, shape) = self.path(path, this);
+            operations.push(operation);
+            reached = reached.and(shape);
         }
-        for place in &reached {
-            self.trie.repeat(*place);
+        for place in &reached.places {
+            self.trie.repeat(place.node);
         }
         // From each result every path leads on: the same operations, whose names are now known there too.
         let known = self.list.len();
@@ -110,221 +217,418 @@ impl Compiler<'_> {
             self.path(path, &reached);
         }
         self.list.truncate(known);
-        let operations = paths.iter().map(|path| self.path(path, places).0).collect();
-        self.list.truncate(known);
-        (reached, operations)
+        (reached.one(), operations)
     }
 
-    fn operation(
-        &mut self,
-        path: &Path,
-        expression: &Expression,
-        places: &Places,
-    ) -> Result<(Operation, Places), Box<Diagnostic>> {
-        let nowhere = Places::new;
-        let wrong = |code, message: String, cure| mistake(path, expression, code, message, cure);
+    /// The FHIR type of a column: the one that it names, else the one of its values. Warns of a list that is not one.
+    pub(crate) fn column_type(&mut self, column: &Column, shape: &Shape) -> Option<String> {
+        if shape.many && !column.collection {
+            let message = format!("R4 allows several values of `{}`, and a resource with several fails", column.name);
+            let cure = "take one (`.first()`, `.where(…)`), iterate (forEach), or say \"collection\": true".to_owned();
+            let at = mistake(&column.path, &column.path.expression, "collection-missing", message, Some(cure));
+            self.list.push(Diagnostic { severity: Severity::Warning, ..*at });
+        }
+        column.fhir_type.clone().or_else(|| shape.one_type().map(|one| one.fhir_name().to_owned()))
+    }
+
+    /// Whether a column may hold objects, as their JSON: then they are kept.
+    pub(crate) fn may_be_json(&mut self, fhir_type: Option<&str>, shape: &Shape) -> bool {
+        if fhir_type.is_some_and(|name| name.starts_with(|first: char| first.is_ascii_lowercase())) {
+            return false;
+        }
+        shape.places.iter().for_each(|place| self.trie.json(place.node));
+        true
+    }
+
+    /// Compiles the condition of a view.
+    pub(crate) fn filter(&mut self, path: &Path, root: &Shape) -> Operation {
+        let (operation, shape) = self.path(path, root);
+        let classes = shape.classes().unwrap_or_default();
+        if !classes.is_empty() && !classes.contains(&Class::Truth) {
+            let message = format!("a condition has to be true or false; this is {}", shape_name(&shape));
+            let cure = "compare it, or ask whether it is there: `… = 'x'`, `….exists()`".to_owned();
+            self.list.push(*mistake(path, &path.expression, "where-not-boolean", message, Some(cure)));
+        }
+        operation
+    }
+
+    fn operation(&mut self, here: Here<'_>, expression: &Expression) -> Compiled {
         Ok(match &expression.kind {
-            Kind::This => (Operation::This, places.clone()),
-            Kind::Empty => (Operation::Nothing, nowhere()),
-            Kind::Literal(literal) => (self.literal(path, expression, literal)?, nowhere()),
-            Kind::Negative(inner) => match self.operation(path, inner, places)? {
-                (Operation::Number(number), _) => (Operation::Number(number.negated()), nowhere()),
-                _ => return Err(wrong("not-available", "`-` stands before numbers only".into(), None)),
-            },
-            Kind::Constant(name) => match self.constants.iter().find(|(known, _)| known == name) {
-                Some((_, literal)) => (self.literal(path, expression, &literal.clone())?, nowhere()),
-                None if name == "rowIndex" => (Operation::RowIndex, nowhere()),
-                None if name == "resource" || name == "context" => (Operation::Root, vec![Trie::ROOT]),
-                None => {
-                    let known: Vec<&str> =
-                        self.constants.iter().map(|(name, _)| name.as_str()).chain(VARIABLES).collect();
-                    return Err(wrong(
-                        "unknown-constant",
-                        format!("there is no constant `%{name}`"),
-                        Some(nearest(name, &known)),
-                    ));
+            Kind::This => (Operation::This, here.this.clone()),
+            Kind::Place => (Operation::Place, Shape::of(Type::Integer)),
+            Kind::Empty => (Operation::Nothing, Shape::default()),
+            Kind::Literal(literal) => self.literal(here, expression, literal)?,
+            Kind::Negative(inner) => match self.operation(here, inner)? {
+                (Operation::Number(number), shape) => (Operation::Number(number.negated()), shape),
+                (inner_operation, shape) => {
+                    self.takes(here, inner, &shape, "`-`", &[Class::Number])?;
+                    (Operation::Negative(Box::new(inner_operation)), Shape { places: Vec::new(), ..numbers(&shape) })
                 }
             },
-            Kind::Member(of, name) => {
-                if matches!(of.kind, Kind::This) && name == self.resource && places.contains(&Trie::ROOT) {
-                    return Ok((Operation::This, places.clone()));
-                }
-                let (of, at) = self.operation(path, of, places)?;
-                self.child(of, &at, name)
-            }
+            Kind::Constant(name) => self.variable(here, expression, name)?,
+            Kind::Member(of, name) => return self.member_of(here, expression, of, name),
             Kind::Index(of, index) => {
-                let (of, at) = self.operation(path, of, places)?;
-                let (index, _) = self.operation(path, index, places)?;
-                match index {
+                let (of, shape) = self.operation(here, of)?;
+                let (at, index_shape) = self.operation(here, index)?;
+                let operation = match at {
                     Operation::Number(number) if number.as_index().is_some() => {
-                        (Operation::Index(Box::new(of), number.as_index().unwrap_or(0)), at)
+                        Operation::Index(Box::new(of), number.as_index().unwrap_or(0))
+                    }
+                    _ if index_shape.one_type().is_some_and(|one| one.fhir_name() == "integer")
+                        && !matches!(at, Operation::Number(_)) =>
+                    {
+                        Operation::At(Box::new(of), Box::new(at))
                     }
                     _ => {
-                        return Err(wrong(
-                            "bad-index",
-                            "an index is a whole number from 0, or a constant of one".into(),
-                            None,
-                        ));
+                        let message = "an index is a whole number from 0".to_owned();
+                        let cure =
+                            "`[0]`, a constant of type integer, or an expression that gives an integer".to_owned();
+                        return Err(mistake(here.path, index, "bad-index", message, Some(cure)));
                     }
-                }
+                };
+                (operation, shape.one())
             }
-            Kind::Binary(operator, left, right) => {
-                let (left, _) = self.operation(path, left, places)?;
-                let (right, _) = self.operation(path, right, places)?;
-                (Operation::Binary(*operator, Box::new(left), Box::new(right)), nowhere())
-            }
-            Kind::Call(of, name, arguments) => return self.call(path, expression, of, name, arguments, places),
+            Kind::Binary(operator, left, right) => return self.binary(here, expression, *operator, left, right),
+            Kind::Call(of, name, arguments) => return self.call(here, expression, of, name, arguments),
         })
     }
 
-    fn child(&mut self, of: Operation, at: &Places, name: &str) -> (Operation, Places) {
-        let places = at.iter().map(|place| self.trie.child(*place, name)).collect();
-        (Operation::Child(Box::new(of), self.trie.name(name)), places)
-    }
-
-    fn literal(&self, path: &Path, expression: &Expression, literal: &Literal) -> Result<Operation, Box<Diagnostic>> {
+    fn literal(&self, here: Here<'_>, expression: &Expression, literal: &Literal) -> Compiled {
         Ok(match literal {
-            Literal::String(text) | Literal::Temporal(text) => Operation::Text(text.clone()),
-            Literal::Boolean(value) => Operation::Boolean(*value),
+            Literal::String(text) => (Operation::Text(text.clone()), Shape::of(Type::String)),
+            Literal::Boolean(value) => (Operation::Boolean(*value), Shape::of(Type::Boolean)),
+            Literal::Temporal(text) => {
+                use fhirvest_fhir::temporal::{Kind, Moment};
+                let of = match Moment::parse(text).map(|moment| moment.kind) {
+                    Some(Kind::Date) => Type::Date,
+                    Some(Kind::Time) => Type::Time,
+                    _ => Type::DateTime,
+                };
+                (Operation::Text(text.clone()), Shape::of(of))
+            }
             Literal::Number(text) => {
-                Operation::Number(Decimal::parse(text).ok_or_else(|| {
-                    mistake(path, expression, "bad-number", format!("{text} has too many digits"), None)
-                })?)
+                let number = Decimal::parse(text).ok_or_else(|| {
+                    let message = format!("{text} has more digits than the 38 that fit");
+                    mistake(here.path, expression, "bad-number", message, Some("use fewer digits".into()))
+                })?;
+                let of = if text.contains(['.', 'e', 'E']) { Type::Decimal } else { Type::Integer };
+                (Operation::Number(number), Shape::of(of))
+            }
+            Literal::Quantity(..) => {
+                let message = "quantities cannot be written here".to_owned();
+                let cure = "compare the parts: `value.ofType(Quantity).where(unit = 'mg').value > 4`".to_owned();
+                return Err(mistake(here.path, expression, "not-available", message, Some(cure)));
             }
         })
     }
 
-    fn call(
-        &mut self,
-        path: &Path,
-        expression: &Expression,
-        of: &Expression,
-        name: &str,
-        arguments: &[Expression],
-        places: &Places,
-    ) -> Result<(Operation, Places), Box<Diagnostic>> {
-        let wrong = |code, message: String, cure| mistake(path, expression, code, message, cure);
-        let expected = match name {
-            "where" | "extension" | "ofType" => 1..=1,
-            "exists" | "join" | "getReferenceKey" => 0..=1,
-            "first" | "last" | "empty" | "not" | "count" | "getResourceKey" | "lowBoundary" | "highBoundary" => 0..=0,
+    fn variable(&mut self, here: Here<'_>, expression: &Expression, name: &str) -> Compiled {
+        if let Some(constant) = self.constants.iter().find(|known| known.name == name) {
+            let (operation, shape) = self.literal(here, expression, &constant.literal)?;
+            let of = elements::definition(&constant.fhir_type).map(|one| Type::Fhir(one.name));
+            // A code or a uri is a String where it is compared, but a column of it has its own type.
+            return Ok((operation, of.map_or(shape, Shape::of)));
+        }
+        Ok(match name {
+            "rowIndex" => (Operation::RowIndex, Shape::of(Type::Integer)),
+            "resource" | "rootResource" => (Operation::Root, Shape::root(self.resource)),
+            "ucum" => (Operation::Text("http://unitsofmeasure.org".into()), Shape::of(Type::String)),
+            "context" if !here.nested => (Operation::This, here.context.clone()),
+            "context" if here.context.computed.is_empty() => (Operation::Context, here.context.clone()),
+            "context" => {
+                let message = "%context is no element here, so a condition cannot reach it".to_owned();
+                let cure = "iterate over elements, and compute in the column".to_owned();
+                return Err(mistake(here.path, expression, "not-available", message, Some(cure)));
+            }
             _ => {
-                let message = format!("there is no function `{name}()` in this version");
-                return Err(wrong("unknown-function", message, Some(nearest(name, &FUNCTIONS))));
-            }
-        };
-        if !expected.contains(&arguments.len()) {
-            let message = format!(
-                "`{name}()` has {} arguments, but takes {} to {}",
-                arguments.len(),
-                expected.start(),
-                expected.end()
-            );
-            return Err(wrong("wrong-arguments", message, None));
-        }
-        if name == "ofType" {
-            return self.of_type(path, expression, of, &arguments[0], places);
-        }
-        let date_time = matches!(&of.kind, Kind::Call(_, function, arguments) if function == "ofType"
-            && arguments.first().and_then(type_name).is_some_and(|name| name == "dateTime" || name == "instant"))
-            || matches!(&of.kind, Kind::Member(_, element) if fhirvest_fhir::elements::is_date_time(element));
-        let (of, at) = self.operation(path, of, places)?;
-        let boxed = Box::new(of);
-        let nowhere = Places::new();
-        Ok(match (name, arguments.first()) {
-            ("where", Some(condition)) => {
-                let (condition, _) = self.operation(path, condition, &at)?;
-                (Operation::Where(boxed, Box::new(condition)), at)
-            }
-            ("exists", Some(condition)) => {
-                let (condition, _) = self.operation(path, condition, &at)?;
-                (Operation::Exists(Box::new(Operation::Where(boxed, Box::new(condition)))), nowhere)
-            }
-            ("exists", None) => (Operation::Exists(boxed), nowhere),
-            ("empty", _) => (Operation::Empty(boxed), nowhere),
-            ("lowBoundary" | "highBoundary", _) => {
-                (Operation::Boundary { of: boxed, high: name == "highBoundary", date_time }, nowhere)
-            }
-            ("not", _) => (Operation::Not(boxed), nowhere),
-            ("count", _) => (Operation::Count(boxed), nowhere),
-            ("first", _) => (Operation::First(boxed), at),
-            ("last", _) => (Operation::Last(boxed), at),
-            ("extension", Some(url)) => {
-                let Operation::Text(wanted) = self.operation(path, url, places)?.0 else {
-                    return Err(wrong(
-                        "bad-argument",
-                        "extension() takes a URL as a string or a constant".into(),
-                        None,
-                    ));
-                };
-                let places: Places = at.iter().map(|place| self.trie.child(*place, "extension")).collect();
-                for place in &places {
-                    self.trie.child(*place, "url");
-                }
-                let (extension, url) = (self.trie.name("extension"), self.trie.name("url"));
-                (Operation::Extension { of: boxed, extension, url, wanted }, places)
-            }
-            ("join", separator) => {
-                let separator = match separator.map(|separator| self.operation(path, separator, places)).transpose()? {
-                    None => String::new(),
-                    Some((Operation::Text(text), _)) => text,
-                    Some(_) => return Err(wrong("bad-argument", "join() takes a string".into(), None)),
-                };
-                (Operation::Join(boxed, separator), nowhere)
-            }
-            ("getResourceKey", _) => {
-                let (key, _) = self.child(*boxed, &at, "id");
-                (key, nowhere)
-            }
-            (_, of_type) => {
-                let of_type = of_type.map(|name| {
-                    type_name(name).ok_or_else(|| {
-                        wrong("bad-argument", "getReferenceKey() takes the name of a resource type".into(), None)
-                    })
-                });
-                for place in &at {
-                    self.trie.child(*place, "reference");
-                }
-                let reference = self.trie.name("reference");
-                (Operation::ReferenceKey { of: boxed, reference, of_type: of_type.transpose()? }, nowhere)
+                let known: Vec<&str> = self.constants.iter().map(|one| one.name.as_str()).chain(VARIABLES).collect();
+                let message = format!("there is no constant `%{name}`");
+                return Err(mistake(here.path, expression, "unknown-constant", message, Some(nearest(name, &known))));
             }
         })
     }
 
-    /// `value.ofType(Quantity)` is the JSON field `valueQuantity` (R4, choice of data types).
-    fn of_type(
+    fn member_of(&mut self, here: Here<'_>, expression: &Expression, of: &Expression, name: &str) -> Compiled {
+        let is_root = |place: &Place| place.node == Trie::ROOT;
+        if matches!(of.kind, Kind::This) && name == self.resource && here.this.places.iter().any(is_root) {
+            return Ok((Operation::This, here.this.clone()));
+        }
+        if let (Kind::Call(inner, function, arguments), "name" | "namespace") = (&of.kind, name)
+            && function == "type"
+            && arguments.is_empty()
+        {
+            return self.type_name_of(here, expression, inner, name);
+        }
+        if (name == "extension" || name == "id")
+            && let Some((holder, shape)) = self.beside_primitive(here, of)?
+        {
+            return Ok(self.member(here, expression, holder, &shape, name));
+        }
+        let (of, shape) = self.operation(here, of)?;
+        Ok(self.member(here, expression, of, &shape, name))
+    }
+
+    /// The elements of one name. What R4 does not have is warned of: another version may.
+    fn member(
         &mut self,
-        path: &Path,
+        here: Here<'_>,
         expression: &Expression,
-        of: &Expression,
-        name: &Expression,
-        places: &Places,
-    ) -> Result<(Operation, Places), Box<Diagnostic>> {
-        let (Some(name), Kind::Member(parent, element)) = (type_name(name), &of.kind) else {
-            let cure = Some("write it directly behind the element: `value.ofType(Quantity).first()`".to_owned());
-            let message = "ofType() takes a type's name and stands behind an element with a choice of types".to_owned();
-            return Err(mistake(path, expression, "bad-argument", message, cure));
+        of: Operation,
+        at: &Shape,
+        name: &str,
+    ) -> (Operation, Shape) {
+        let (mut shape, mut unknown) = (Shape { many: at.many, ..Shape::default() }, Vec::new());
+        for place in &at.places {
+            let known = place.of.filter(|of| !open(of));
+            if let Some(element) = place.of.and_then(|of| elements::element(of, name)) {
+                shape.many |= element.many;
+                for of in &element.types {
+                    self.reach(&mut shape, place.node, &element.json_name(of), Some(of));
+                }
+            } else if let Some((element, of)) = known.and_then(|of| by_json_name(of, name)) {
+                let message = format!("`{name}` is a name in JSON; FHIRPath names the element");
+                let cure = format!("write `{}.ofType({of})`", element.name);
+                self.warn(here, expression, "choice-name", message, Some(cure));
+                self.reach(&mut shape, place.node, name, Some(of));
+            } else {
+                unknown.extend(known.filter(|_| name != "resourceType"));
+                self.reach(&mut shape, place.node, name, None);
+            }
+        }
+        if !unknown.is_empty() && unknown.len() == at.places.len() {
+            let names: Vec<&str> =
+                elements::lineage(unknown[0]).flat_map(|one| &one.elements).map(|one| one.name).collect();
+            let message = match names.as_slice() {
+                ["extension" | "id", "extension" | "id"] => format!("a {} has no elements, so no `{name}`", unknown[0]),
+                _ => format!("R4's {} has no element `{name}`", unknown[0]),
+            };
+            self.warn(here, expression, "unknown-element", message, Some(nearest(name, &names)));
+        }
+        let mut numbers: Vec<u32> = shape.places.iter().map(|place| place.name).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let operation = match numbers.as_slice() {
+            [] => Operation::Child(Box::new(of), self.trie.name(name)),
+            [number] => Operation::Child(Box::new(of), *number),
+            _ => Operation::Choice(Box::new(of), numbers),
         };
-        let mut letters = name.chars();
-        let capital: String = letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect();
-        let (parent, at) = self.operation(path, parent, places)?;
-        Ok(self.child(parent, &at, &format!("{element}{capital}")))
+        (operation, shape)
+    }
+
+    fn reach(&mut self, shape: &mut Shape, from: u32, name: &str, of: Option<&'static str>) {
+        let place = Place { node: self.trie.child(from, name), name: self.trie.name(name), of };
+        if !shape.places.contains(&place) {
+            shape.places.push(place);
+        }
+    }
+
+    /// An element known by name, of any type.
+    fn child(&mut self, of: Operation, at: &Shape, name: &str, kind: Option<&'static str>) -> (Operation, Shape) {
+        let mut shape = Shape { many: at.many, ..Shape::default() };
+        for place in &at.places {
+            self.reach(&mut shape, place.node, name, kind);
+        }
+        (Operation::Child(Box::new(of), self.trie.name(name)), shape)
+    }
+
+    /// Of a path to a primitive, the object beside it that has its id and extensions: `_birthDate` beside `birthDate`.
+    fn beside_primitive(
+        &mut self,
+        here: Here<'_>,
+        of: &Expression,
+    ) -> Result<Option<(Operation, Shape)>, Box<Diagnostic>> {
+        let (parent, name, wanted) = match &of.kind {
+            Kind::Member(parent, name) => (parent, name, None),
+            Kind::Call(inner, function, arguments) if function == "ofType" || function == "as" => match &inner.kind {
+                Kind::Member(parent, name) => (parent, name, arguments.first().and_then(tests_of_type::type_name)),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let (parent, at) = self.operation(here, parent)?;
+        let element = at.places.iter().find_map(|place| elements::element(place.of?, name));
+        let Some(element) = element else { return Ok(None) };
+        let of_type = match (&wanted, element.types.as_slice()) {
+            (Some(wanted), types) => types.iter().find(|one| **one == wanted.name),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let Some(of_type) = of_type.filter(|of_type| elements::is_primitive(of_type)) else { return Ok(None) };
+        let hidden = format!("_{}", element.json_name(of_type));
+        let (operation, mut shape) = self.child(parent, &at, &hidden, Some("Element"));
+        shape.many |= element.many;
+        Ok(Some((operation, shape)))
+    }
+
+    fn binary(
+        &mut self,
+        here: Here<'_>,
+        expression: &Expression,
+        operator: Operator,
+        left: &Expression,
+        right: &Expression,
+    ) -> Compiled {
+        use Operator::*;
+        let (a, a_shape) = self.operation(here, left)?;
+        let (b, b_shape) = self.operation(here, right)?;
+        let sameness = if a_shape.moment() || b_shape.moment() { Sameness::Moments } else { Sameness::Plain };
+        let (a, b) = (Box::new(a), Box::new(b));
+        let shape = match operator {
+            Union => {
+                self.keep_whole(&a_shape);
+                self.keep_whole(&b_shape);
+                return Ok((Operation::Set(Set::Union, a, b, sameness), a_shape.and(b_shape)));
+            }
+            Equal | NotEqual | Equivalent | NotEquivalent | In | Contains => {
+                if compares_parts(&a_shape) && compares_parts(&b_shape) {
+                    self.keep_whole(&a_shape);
+                    self.keep_whole(&b_shape);
+                }
+                self.never_equal(here, expression, &a_shape, &b_shape);
+                Type::Boolean
+            }
+            Less | LessOrEqual | Greater | GreaterOrEqual => {
+                let comparable = [Class::Number, Class::Text, Class::Moment];
+                self.takes(here, left, &a_shape, "a comparison", &comparable)?;
+                self.takes(here, right, &b_shape, "a comparison", &comparable)?;
+                self.never_ordered(here, expression, &a_shape, &b_shape)?;
+                Type::Boolean
+            }
+            And | Or | Xor | Implies => Type::Boolean,
+            Concatenate => Type::String,
+            Add if matches!(a_shape.classes().as_deref(), Some([Class::Text]))
+                || matches!(b_shape.classes().as_deref(), Some([Class::Text])) =>
+            {
+                self.takes(here, left, &a_shape, "`+` with a text", &[Class::Text])?;
+                self.takes(here, right, &b_shape, "`+` with a text", &[Class::Text])?;
+                Type::String
+            }
+            Add | Subtract | Multiply | Divide | Quotient | Remainder => {
+                self.takes(here, left, &a_shape, "arithmetic", &[Class::Number])?;
+                self.takes(here, right, &b_shape, "arithmetic", &[Class::Number])?;
+                let whole = |shape: &Shape| numbers(shape).computed.iter().all(|one| *one == Type::Integer);
+                match operator {
+                    Divide => Type::Decimal,
+                    Quotient => Type::Integer,
+                    _ if whole(&a_shape) && whole(&b_shape) => Type::Integer,
+                    _ => Type::Decimal,
+                }
+            }
+        };
+        Ok((Operation::Binary(operator, a, b, sameness), Shape::of(shape)))
+    }
+
+    /// Values that are compared as a whole have to be read as a whole.
+    fn keep_whole(&mut self, shape: &Shape) {
+        for place in &shape.places {
+            if place.of.is_none_or(|of| !elements::is_primitive(of)) {
+                self.trie.whole(place.node);
+            }
+        }
+    }
+
+    /// Refuses values that an operation can never take.
+    fn takes(
+        &self,
+        here: Here<'_>,
+        expression: &Expression,
+        shape: &Shape,
+        what: &str,
+        classes: &[Class],
+    ) -> Result<(), Box<Diagnostic>> {
+        let found = shape.classes().unwrap_or_default();
+        if found.is_empty() || found.iter().any(|class| classes.contains(class)) {
+            return Ok(());
+        }
+        let wanted: Vec<&str> = classes.iter().map(|class| class.shown()).collect();
+        let message = format!("{what} takes {}; this is {}", wanted.join(", or "), shape_name(shape));
+        let cure = match found.as_slice() {
+            [Class::Complex] => "name the element that is meant",
+            _ => "convert it: toString(), toInteger(), toDecimal()",
+        };
+        Err(mistake(here.path, expression, "wrong-input", message, Some(cure.into())))
+    }
+
+    fn never_equal(&mut self, here: Here<'_>, expression: &Expression, a: &Shape, b: &Shape) {
+        let (Some(left), Some(right)) = (a.classes(), b.classes()) else { return };
+        let textual = |class: &Class| matches!(class, Class::Text | Class::Moment);
+        let same = |a: &Class, b: &Class| a == b || (textual(a) && textual(b));
+        if !left.is_empty() && !right.is_empty() && !left.iter().any(|a| right.iter().any(|b| same(a, b))) {
+            let message = format!("{} and {} are never equal", shape_name(a), shape_name(b));
+            let cure = "compare values of one kind: 'text', 1, true, @2020-08-05".to_owned();
+            self.warn(here, expression, "never-equal", message, Some(cure));
+        }
+    }
+
+    fn never_ordered(
+        &self,
+        here: Here<'_>,
+        expression: &Expression,
+        a: &Shape,
+        b: &Shape,
+    ) -> Result<(), Box<Diagnostic>> {
+        let (Some(left), Some(right)) = (a.classes(), b.classes()) else { return Ok(()) };
+        let number = |classes: &[Class]| !classes.is_empty() && classes.iter().all(|class| *class == Class::Number);
+        let textual = |classes: &[Class]| !classes.is_empty() && !classes.contains(&Class::Number);
+        if (number(&left) && textual(&right)) || (textual(&left) && number(&right)) {
+            let message = format!("{} and {} have no order", shape_name(a), shape_name(b));
+            let cure = "compare values of one kind: 'text', 1, @2020-08-05".to_owned();
+            return Err(mistake(here.path, expression, "wrong-input", message, Some(cure)));
+        }
+        Ok(())
+    }
+
+    fn warn(
+        &mut self,
+        here: Here<'_>,
+        expression: &Expression,
+        code: &'static str,
+        message: String,
+        cure: Option<String>,
+    ) {
+        let warning =
+            Diagnostic { severity: Severity::Warning, ..*mistake(here.path, expression, code, message, cure) };
+        if !self.list.contains(&warning) {
+            self.list.push(warning);
+        }
     }
 }
 
-/// A type's name as an argument: `Quantity`, `FHIR.Quantity`, `System.String`.
-fn type_name(expression: &Expression) -> Option<String> {
-    match &expression.kind {
-        Kind::Member(of, name) if matches!(&of.kind, Kind::This) => Some(name.clone()),
-        Kind::Member(of, name) => match &of.kind {
-            Kind::Member(inner, space)
-                if matches!(inner.kind, Kind::This) && (space == "FHIR" || space == "System") =>
-            {
-                Some(name.clone())
-            }
-            _ => None,
-        },
-        _ => None,
+/// Whether some of the values may be elements with parts.
+fn compares_parts(shape: &Shape) -> bool {
+    shape.classes().is_none_or(|classes| classes.contains(&Class::Complex))
+}
+
+/// Whether a type may have elements that R4's table does not tell: any resource.
+fn open(of: &str) -> bool {
+    matches!(of, "Resource" | "DomainResource" | "Element" | "BackboneElement")
+}
+
+/// The element with a choice of types, and the type, that has this name in JSON.
+fn by_json_name(of: &str, name: &str) -> Option<(&'static elements::Element, &'static str)> {
+    let choices = elements::lineage(of).flat_map(|one| &one.elements).filter(|element| element.choice);
+    choices
+        .flat_map(|element| element.types.iter().map(move |of| (element, *of)))
+        .find(|(element, of)| element.json_name(of) == name)
+}
+
+/// Integers stay integers; all other numbers are decimals.
+fn numbers(shape: &Shape) -> Shape {
+    let whole = shape.types().is_some_and(|types| {
+        !types.is_empty()
+            && types.iter().all(|one| matches!(one.fhir_name(), "integer" | "positiveInt" | "unsignedInt"))
+    });
+    Shape::of(if whole { Type::Integer } else { Type::Decimal })
+}
+
+fn shape_name(shape: &Shape) -> String {
+    let mut names: Vec<&str> = shape.types().unwrap_or_default().into_iter().map(Type::shown).collect();
+    names.dedup();
+    match names.as_slice() {
+        [] => "nothing".into(),
+        [name] => format!("a {name}"),
+        [first, second] => format!("a {first} or a {second}"),
+        [first, ..] => format!("a {first} or another of {} types", names.len()),
     }
 }
 
