@@ -48,13 +48,18 @@ impl Home {
 
     /// Rows of a query over this folder's lake.
     pub(crate) fn duckdb(&self, sql: &str) -> Vec<Value> {
+        self.duckdb_in("lake", sql)
+    }
+
+    /// Rows of a query over a lake in this folder.
+    pub(crate) fn duckdb_in(&self, lake: &str, sql: &str) -> Vec<Value> {
         let python = std::env::var_os("FHIRVEST_PYTHON")
             .map_or_else(|| workspace().join("target/venv/bin/python"), PathBuf::from);
         assert!(python.exists(), "{} is missing: `make test` makes it (or `make venv`)", python.display());
         let output = Command::new(python)
             .arg(workspace().join("tests/support/query.py"))
             .arg("--views")
-            .arg(self.path("lake/views.sql"))
+            .arg(self.path(lake).join("views.sql"))
             .arg(sql)
             // Any directory will do for views.sql.
             .current_dir("/")

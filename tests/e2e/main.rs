@@ -9,4 +9,5 @@ mod killed;
 mod mistakes;
 mod platforms;
 mod refreshed;
+mod sensitive;
 mod tables;

@@ -68,5 +68,5 @@ pub fn client(
 ) -> Result<Retrying<Authorized<Paced<Http>>>, ClientError> {
     let http = Http::new(source.clone(), limits)?;
     let authorized = Authorized::new(Paced::new(http, hosts, pace), source.clone());
-    Ok(Retrying::new(authorized, *limits, JITTER, now, events, cancel))
+    Ok(Retrying::new(authorized, *limits, JITTER, now, events, cancel).discreet(source.sensitive))
 }

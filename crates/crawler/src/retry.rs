@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use fhirvest_fhir::bundle::{Page, scan};
+use fhirvest_fhir::bundle::{Page, ScanError, scan};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use url::Url;
@@ -73,6 +73,7 @@ pub struct Retrying<T> {
     now: Now,
     events: Arc<dyn EventSink>,
     cancel: watch::Receiver<bool>,
+    discreet: bool,
 }
 
 impl<T: Transport> Retrying<T> {
@@ -85,7 +86,25 @@ impl<T: Transport> Retrying<T> {
         events: Arc<dyn EventSink>,
         cancel: watch::Receiver<bool>,
     ) -> Self {
-        Self { inner, limits, jitter, now, events, cancel }
+        Self { inner, limits, jitter, now, events, cancel, discreet: false }
+    }
+
+    /// Repeats nothing that the server says in its own words where `discreet`: they may name a person.
+    #[must_use]
+    pub fn discreet(self, discreet: bool) -> Self {
+        Self { discreet, ..self }
+    }
+
+    fn scan(&self, body: &[u8]) -> Result<Page, ScanError> {
+        let mut page = scan(body);
+        if self.discreet {
+            let outcomes = page.iter_mut().flat_map(|page| &mut page.outcomes);
+            outcomes.flat_map(|outcome| &mut outcome.issues).for_each(|issue| issue.text.clear());
+            if let Err(ScanError::NotFhir { excerpt }) = &mut page {
+                "…".clone_into(excerpt);
+            }
+        }
+        page
     }
 
     /// Whether the crawl was asked to stop.
@@ -159,7 +178,7 @@ impl<T: Transport> Retrying<T> {
                         return Ok(incoming);
                     }
                     let (status, headers) = (incoming.status, incoming.headers.clone());
-                    let page = scan(&beginning(incoming, LONGEST_ERROR).await);
+                    let page = self.scan(&beginning(incoming, LONGEST_ERROR).await);
                     match judgement::judge(status, &headers, &page, (self.now)()) {
                         Verdict::Retry { after, reason } => (after, reason, true),
                         Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
@@ -223,7 +242,7 @@ impl<T: Transport> Retrying<T> {
                 let bytes = reply.body.len();
                 let url = shown(&request.url);
                 self.events.event(&Event::Attempt { url, status: Some(reply.status), took, bytes, error: None });
-                let page = scan(&reply.body);
+                let page = self.scan(&reply.body);
                 let verdict = judgement::judge(reply.status, &reply.headers, &page, (self.now)());
                 let date = judgement::server_time(&reply.headers);
                 let fetched = page.ok().map(|page| Fetched { page, body: reply.body, url: reply.url, attempts, date });

@@ -84,6 +84,9 @@ pub struct Source {
     pub trusted_origins: Vec<TrustedOrigin>,
     /// Replacements in the links that it gives, in order.
     pub rewrite_next: Vec<Rewrite>,
+    /// Whether its data are about persons: then nothing is shown that the server says in its own words, and no value of
+    /// a search.
+    pub sensitive: bool,
 }
 
 impl Source {
@@ -94,7 +97,13 @@ impl Source {
             let path = format!("{}/", base_url.path());
             base_url.set_path(&path);
         }
-        Self { base_url, credentials: Credentials::None, trusted_origins: Vec::new(), rewrite_next: Vec::new() }
+        Self {
+            base_url,
+            credentials: Credentials::None,
+            trusted_origins: Vec::new(),
+            rewrite_next: Vec::new(),
+            sensitive: false,
+        }
     }
 
     /// The base URL; its path ends with `/`.
@@ -199,12 +208,19 @@ const PLAIN_PARAMETERS: [&str; 12] = [
     "_bundletype",
 ];
 
-/// An address for logs and messages: without user name and password, and with only such values in its query as say
-/// nothing of a person or a secret.
+/// An address for logs and messages: without user name and password, without the id of a resource in its path, and with
+/// only such values in its query as say nothing of a person or a secret.
 #[must_use]
 pub fn shown(url: &Url) -> String {
     let mut shown = url.clone();
     let _ = (shown.set_username(""), shown.set_password(None));
+    let mut after_type = false;
+    let hidden = url.path().split('/').map(|part| {
+        let is_id = after_type && !part.is_empty() && !part.starts_with(['$', '_']);
+        after_type = fhirvest_fhir::elements::is_resource(part);
+        if is_id { "…" } else { part }
+    });
+    let path = hidden.collect::<Vec<_>>().join("/");
     let pairs: Vec<(String, String)> = url
         .query_pairs()
         .map(|(name, value)| {
@@ -215,8 +231,10 @@ pub fn shown(url: &Url) -> String {
         .collect();
     shown.set_query(None);
     shown.set_fragment(None);
+    shown.set_path("");
+    let shown = format!("{}{path}", shown.as_str().trim_end_matches('/'));
     let query: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if query.is_empty() { shown.into() } else { format!("{shown}?{}", query.join("&")) }
+    if query.is_empty() { shown } else { format!("{shown}?{}", query.join("&")) }
 }
 
 #[cfg(test)]
@@ -242,6 +260,18 @@ mod tests {
         let url =
             Url::parse("https://me:pw@a.example/r4/Patient?name=Smith&apikey=abc&_count=50&_getpages=t#x").unwrap();
         assert_eq!(shown(&url), "https://a.example/r4/Patient?name=…&apikey=…&_count=50&_getpages=t");
+        for (url, text) in [
+            ("https://a.example/r4/Patient/12", "https://a.example/r4/Patient/…"),
+            (
+                "https://a.example:8443/Patient/12/$everything?_count=5",
+                "https://a.example:8443/Patient/…/$everything?_count=5",
+            ),
+            ("https://a.example/Patient/_search", "https://a.example/Patient/_search"),
+            ("https://a.example/Group/$export", "https://a.example/Group/$export"),
+            ("https://a.example/", "https://a.example/"),
+        ] {
+            assert_eq!(shown(&Url::parse(url).unwrap()), text);
+        }
         let credentials = Credentials::Bearer { token: SecretString::from("hush") };
         assert_eq!(format!("{credentials:?}"), "Bearer");
     }

@@ -13,6 +13,17 @@ use crate::{ending::EndedBy, strategy::Bucket};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PartitionKey(pub String);
 
+impl PartitionKey {
+    /// The key for logs. Where it is `discreet`, without ids and values: `Observation/value=…`.
+    #[must_use]
+    pub fn shown(&self, discreet: bool) -> String {
+        match self.0.split_once('=') {
+            Some((kind, _)) if discreet => format!("{kind}=…"),
+            _ => self.0.clone(),
+        }
+    }
+}
+
 /// One search of the crawl with its own cursor and its own ending, as the store remembers it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partition {

@@ -53,8 +53,7 @@ impl ArchiveWriter {
     /// The file cannot be written, or is shorter than what was committed.
     pub fn open(path: &Utf8Path, committed_len: u64) -> Result<Self, LakeError> {
         let failed = |source| LakeError::io("open the archive", path, source);
-        let mut file =
-            File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+        let mut file = durable::options(path).open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
         if len < committed_len {
             let what = format!("it has {len} bytes, but {committed_len} were committed");

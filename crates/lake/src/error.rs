@@ -55,6 +55,25 @@ pub enum LakeError {
         /// The process, as it wrote itself into the lock file.
         holder: String,
     },
+    /// A lake holds the other kind of data.
+    #[error(
+        "the lake {path} holds {holds} data, and the job's are {wanted}: each kind needs a lake of its own (`lake`, \
+         `sensitive_lake` and `sensitive` of the configuration say which)"
+    )]
+    OtherKind {
+        /// The lake.
+        path: Utf8PathBuf,
+        /// What it holds.
+        holds: crate::layout::Sensitivity,
+        /// What was to be put into it.
+        wanted: crate::layout::Sensitivity,
+    },
+    /// A lake was written by a newer version.
+    #[error("{path} is not of a format that this version knows: was the lake written by a newer fhirvest?")]
+    Format {
+        /// The file that describes the lake.
+        path: Utf8PathBuf,
+    },
     /// Arrow refuses a batch.
     #[error("the rows of {path} cannot be sorted or merged")]
     Arrow {

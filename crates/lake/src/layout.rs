@@ -1,13 +1,16 @@
 //! Where things are in a lake.
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::error::LakeError;
+use serde::{Deserialize, Serialize};
+
+use crate::{durable, error::LakeError};
 
 /// A lake: a folder that analysts open.
 ///
@@ -15,7 +18,7 @@ use crate::error::LakeError;
 /// archive/source=<source>/run=<run>/<Type>.ndjson.zst
 /// tables/<table>/source=<source>/snapshot=<run>/part-00000.parquet
 /// views.sql
-/// .fhirvest/ledger.sqlite, .fhirvest/runs/<run>/ (staged files), .fhirvest/locks/
+/// .fhirvest/lake.json (which kind of data), .fhirvest/ledger.sqlite, .fhirvest/runs/<run>/ (staged files), .fhirvest/locks/
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lake {
@@ -29,15 +32,58 @@ impl Lake {
         Self { root: root.to_owned() }
     }
 
-    /// Makes the folders that every lake has.
+    /// Makes the folders that every lake has, and notes what kind of data they are for. A sensitive lake is closed to
+    /// everybody but its owner before anything is in it, whatever the umask, and so is all that is made in it.
     ///
     /// # Errors
-    /// A folder cannot be made: the place is a file, or read-only.
-    pub fn create(&self) -> Result<(), LakeError> {
-        for folder in [self.runs_dir(), self.locks_dir(), self.root.join("tables"), self.root.join("archive")] {
-            fs::create_dir_all(&folder).map_err(|source| LakeError::io("create the folder", &folder, source))?;
+    /// A folder cannot be made (the place is a file, or read-only), or the lake holds the other kind of data.
+    pub fn create(&self, wanted: Sensitivity) -> Result<(), LakeError> {
+        let refuse = |holds| LakeError::OtherKind { path: self.root.clone(), holds, wanted };
+        // Looked at first: a lake of the other kind stays as it is.
+        if let Some(holds) = self.sensitivity()?.filter(|holds| *holds != wanted) {
+            return Err(refuse(holds));
         }
-        Ok(())
+        match wanted {
+            Sensitivity::Sensitive => durable::create_private_dir(&self.root)?,
+            // Not private, even where all around it is: its readers are to come.
+            Sensitivity::Public => fs::create_dir_all(&self.root)
+                .map_err(|source| LakeError::io("create the folder", &self.root, source))?,
+        }
+        for folder in [self.runs_dir(), self.locks_dir(), self.root.join("tables"), self.root.join("archive")] {
+            durable::create_dir(&folder)?;
+        }
+        let description = Description { version: FORMAT, sensitivity: wanted };
+        let text = serde_json::to_vec(&description).map_err(|_| LakeError::Format { path: self.description() })?;
+        durable::write_once(&self.description(), &text)?;
+        // Of two processes that begin a lake at once the first has decided.
+        match self.sensitivity()? {
+            Some(holds) if holds != wanted => Err(refuse(holds)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What kind of data the lake holds; nothing where there is no lake yet.
+    ///
+    /// # Errors
+    /// The file that says so cannot be read.
+    pub fn sensitivity(&self) -> Result<Option<Sensitivity>, LakeError> {
+        let path = self.description();
+        match fs::read(&path) {
+            Ok(text) => {
+                let found: Option<Description> = serde_json::from_slice(&text).ok();
+                let known = found.filter(|found| found.version == FORMAT);
+                known.map(|found| Some(found.sensitivity)).ok_or(LakeError::Format { path })
+            }
+            // The first lakes did not say so, and were all public.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(self.ledger_path().exists().then_some(Sensitivity::Public))
+            }
+            Err(error) => Err(LakeError::io("read", &path, error)),
+        }
+    }
+
+    fn description(&self) -> Utf8PathBuf {
+        self.root.join(".fhirvest/lake.json")
     }
 
     /// The lake's folder.
@@ -99,8 +145,7 @@ impl Lake {
     pub fn lock(&self, name: &str) -> Result<Lock, LakeError> {
         let path = self.locks_dir().join(format!("{name}.lock"));
         let failed = |source| LakeError::io("lock", &path, source);
-        let mut file =
-            File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+        let mut file = durable::options(&path).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -120,6 +165,35 @@ impl Lake {
     }
 }
 
+/// The format of the lake's folders that this version writes.
+const FORMAT: u32 = 1;
+
+/// What a lake says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    sensitivity: Sensitivity,
+}
+
+/// What kind of data a lake holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sensitivity {
+    /// What is published for everybody: directories, formularies.
+    Public,
+    /// Data about persons.
+    Sensitive,
+}
+
+impl fmt::Display for Sensitivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Public => "public",
+            Self::Sensitive => "sensitive",
+        })
+    }
+}
+
 /// A lock; dropping it frees it.
 #[derive(Debug)]
 pub struct Lock {
@@ -134,7 +208,7 @@ mod tests {
     fn a_lock_is_held_once_and_names_its_holder() {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::at(Utf8Path::from_path(dir.path()).unwrap());
-        lake.create().unwrap();
+        lake.create(Sensitivity::Public).unwrap();
         let held = lake.lock("job").unwrap();
         let refused = lake.lock("job").unwrap_err().to_string();
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
@@ -148,6 +222,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().join("file")).unwrap();
         fs::write(&path, "").unwrap();
-        assert!(Lake::at(&path).create().unwrap_err().to_string().contains("file"));
+        assert!(Lake::at(&path).create(Sensitivity::Public).unwrap_err().to_string().contains("file"));
     }
 }

@@ -32,4 +32,4 @@ pub mod table;
 pub mod views_sql;
 
 pub use error::LakeError;
-pub use layout::{Lake, Lock};
+pub use layout::{Lake, Lock, Sensitivity};

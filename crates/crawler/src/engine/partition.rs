@@ -118,7 +118,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             };
             let error = match self.follow(&mut drive, fetched, from_first).await? {
                 Follow::Ended(ended_by) => {
-                    self.events.event(&Event::PartitionEnded { partition: key.0.clone(), ended_by });
+                    self.events.event(&Event::PartitionEnded { partition: key.shown(self.source.sensitive), ended_by });
                     return Ok(Stop::Ended);
                 }
                 Follow::Stopped(FetchError::Cancelled) => return Ok(Stop::Cancelled),
@@ -175,7 +175,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             return Ok(false);
         }
         self.store.add_partitions(Some(Parent::Split(drive.key.clone())), parts).await?;
-        self.events.event(&Event::PartitionEnded { partition: drive.key.0.clone(), ended_by: EndedBy::Split });
+        self.events.event(&Event::PartitionEnded {
+            partition: drive.key.shown(self.source.sensitive),
+            ended_by: EndedBy::Split,
+        });
         Ok(true)
     }
 
@@ -186,7 +189,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         detail: String,
     ) -> Result<Stop, S::Error> {
         self.store.close(key, Some(ended_by), Some(detail.clone())).await?;
-        self.events.event(&Event::PartitionEnded { partition: key.0.clone(), ended_by });
+        self.events.event(&Event::PartitionEnded { partition: key.shown(self.source.sensitive), ended_by });
         Ok(Stop::Failed { detail, unavailable: false })
     }
 
@@ -397,7 +400,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     ) {
         self.events.event(&Event::PageCommitted {
             resource_type: plan.resource_type.clone(),
-            partition: key.0.clone(),
+            partition: key.shown(self.source.sensitive),
             counts,
             server_total,
         });

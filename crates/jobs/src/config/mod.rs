@@ -402,7 +402,8 @@ impl Loader {
         for (key, value) in &self.flags {
             builder = builder.set_override(key, value.as_str()).map_err(merged)?;
         }
-        let settings: Settings = builder.build().and_then(config::Config::try_deserialize).map_err(merged)?;
+        let mut settings: Settings = builder.build().and_then(config::Config::try_deserialize).map_err(merged)?;
+        settings.place_lake();
         if settings.version == VERSION {
             Ok(settings)
         } else {
@@ -551,11 +552,6 @@ impl Job {
                     ));
                 }
             }
-        }
-        if self.settings.sensitive {
-            return wrong(
-                "is marked sensitive, but this version cannot keep data about persons apart: leave it out".into(),
-            );
         }
         if self.settings.timezone.parse::<chrono_tz::Tz>().is_err() {
             return wrong(format!("{:?} is no time zone of the IANA database", self.settings.timezone));

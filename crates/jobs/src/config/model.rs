@@ -51,10 +51,13 @@ pub struct Settings {
     /// A table that lost more than this share of its rows is held back: 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_shrink: f64,
-    /// Whether the job's data are about persons. Refused in this version, which cannot keep such a lake.
+    /// Whether the job's data are about persons: they go to a lake of their own, which nobody but its owner can open.
     pub sensitive: bool,
     /// The lake's folder.
     pub lake: String,
+    /// The lake of sensitive jobs; by default `lake` with `-sensitive` after its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitive_lake: Option<String>,
     /// How fast.
     pub rate: Rate,
     /// How much, how long, how often.
@@ -68,6 +71,26 @@ pub struct Settings {
     /// The built-in sandbox that `environment = "local"` reaches.
     pub sandbox: SandboxConfig,
 }
+
+impl Settings {
+    /// Where the lake is: that of sensitive data for a sensitive job. The name `x-sensitive` stays as it is, so that
+    /// `--lake x-sensitive` names the lake that `--lake x` leads to.
+    pub(super) fn place_lake(&mut self) {
+        self.sensitive |= self.patients.is_some();
+        if !self.sensitive {
+            return;
+        }
+        let lake = self.lake.trim_end_matches('/');
+        self.lake = match &self.sensitive_lake {
+            Some(own) => own.clone(),
+            None if lake.ends_with(SENSITIVE) => lake.to_owned(),
+            None => format!("{lake}{SENSITIVE}"),
+        };
+    }
+}
+
+/// What follows the name of a lake in the name of its sensitive sibling.
+const SENSITIVE: &str = "-sensitive";
 
 /// Whether a run asks for everything or only for what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -267,9 +267,7 @@ impl Worker {
     fn open(folder: &Utf8Path, types: &BTreeSet<String>, watched: &BTreeSet<String>) -> Result<Self, LedgerError> {
         let path = folder.join("crawl.sqlite");
         let archive = folder.join("archive");
-        let prepared = std::fs::create_dir_all(&archive)
-            .map_err(|source| fhirvest_lake::LakeError::io("create", &archive, source));
-        prepared?;
+        fhirvest_lake::durable::create_dir(&archive)?;
         let open = || {
             let connection = super::open(&path)?;
             connection.execute_batch(SCHEMA)?;

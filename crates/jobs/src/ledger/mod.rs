@@ -54,6 +54,9 @@ pub enum LedgerError {
 
 /// Opens a database with the settings that both kinds share: write-ahead log, full sync at every commit.
 fn open(path: &camino::Utf8Path) -> rusqlite::Result<rusqlite::Connection> {
+    // SQLite gives its journals the permissions of the database: made here, all of them are private in a private folder.
+    // What keeps it from being made keeps SQLite from opening it, which has the better message.
+    let _ = fhirvest_lake::durable::options(path).open(path);
     let connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

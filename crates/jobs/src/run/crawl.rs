@@ -189,6 +189,7 @@ pub(crate) fn client(
     source.trusted_origins =
         trusted.map(|one| TrustedOrigin { origin: one.origin.origin(), credentials: one.credentials }).collect();
     let rules = job.source.rewrite_next.iter();
+    source.sensitive = job.settings.sensitive;
     source.rewrite_next = rules.map(|rule| Rewrite { from: rule.from.clone(), to: rule.to.clone() }).collect();
     let rate = &job.settings.rate;
     let pace = Pace { requests_per_second: rate.requests_per_second, burst: rate.burst, concurrency: rate.concurrency };

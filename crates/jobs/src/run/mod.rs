@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome, event::EventSink};
-use fhirvest_lake::Lake;
+use fhirvest_lake::{Lake, LakeError, Sensitivity};
 
 pub(crate) use crawl::client;
 
@@ -55,7 +55,7 @@ pub enum RunError {
     },
     /// The lake.
     #[error(transparent)]
-    Lake(#[from] fhirvest_lake::LakeError),
+    Lake(#[from] LakeError),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -96,7 +96,11 @@ impl RunError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Views(_) | Self::Fingerprint { .. } | Self::NoRun { .. } => Exit::Usage,
+            Self::Lake(LakeError::OtherKind { .. })
+            | Self::Config(_)
+            | Self::Views(_)
+            | Self::Fingerprint { .. }
+            | Self::NoRun { .. } => Exit::Usage,
             Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => {
                 Exit::Storage
             }
@@ -137,7 +141,7 @@ pub async fn run(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
     let types = asked_for(job, &options.only)?;
     let fingerprint = binding::fingerprint(job, binding, &types);
     let lake = Lake::at(job.lake());
-    lake.create()?;
+    lake.create(if job.settings.sensitive { Sensitivity::Sensitive } else { Sensitivity::Public })?;
     let _lock = lake.lock(&job.name)?;
     let ledger = Ledger::open(&lake.ledger_path())?;
     let mut session =
@@ -180,7 +184,7 @@ async fn host_lock(
     loop {
         match lake.lock(&name) {
             Ok(lock) => return Ok(Some(HostLock { _lock: lock })),
-            Err(fhirvest_lake::LakeError::Locked { holder, .. }) if waited < job.settings.limits.max_wait.0 => {
+            Err(LakeError::Locked { holder, .. }) if waited < job.settings.limits.max_wait.0 => {
                 if waited.is_zero() {
                     tracing::warn!(host, holder, "another process asks this host: waiting until it is done");
                 }

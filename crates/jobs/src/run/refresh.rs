@@ -238,8 +238,7 @@ impl Session<'_> {
             let mut came = held.ids_of(name)?;
             let mut next = archived::blocks(&self.lake, &record.source, base, name)?;
             if let Some(parent) = place.parent() {
-                std::fs::create_dir_all(parent)
-                    .map_err(|source| fhirvest_lake::LakeError::io("create", parent, source))?;
+                fhirvest_lake::durable::create_dir(parent)?;
             }
             let mut writer = ArchiveWriter::open(&place, 0)?;
             while let Some(block) = next()? {

@@ -4,12 +4,10 @@
 mod parts;
 mod sort;
 
-use std::fs;
-
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::error::LakeError;
+use crate::{durable, error::LakeError};
 use parts::Parts;
 use sort::Sorter;
 
@@ -83,7 +81,7 @@ impl TableWriter {
     /// # Errors
     /// The folder cannot be made, or a column to sort by is not there.
     pub fn new(spec: TableSpec, dir: &Utf8Path, options: TableOptions) -> Result<Self, LakeError> {
-        fs::create_dir_all(dir).map_err(|source| LakeError::io("create the folder", dir, source))?;
+        durable::create_dir(dir)?;
         let sorter = Sorter::new(&spec, dir, options.memory_budget)?;
         Ok(Self { spec, options, dir: dir.to_owned(), sorter })
     }

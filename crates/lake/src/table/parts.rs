@@ -63,7 +63,7 @@ impl<'a> Parts<'a> {
 
     fn begin(&self) -> Result<(Utf8PathBuf, ArrowWriter<File>, u64), LakeError> {
         let path = self.dir.join(format!("part-{:05}.parquet", self.files.len()));
-        let file = File::create(&path).map_err(|source| LakeError::io("create", &path, source))?;
+        let file = durable::create_file(&path)?;
         let writer = self
             .properties()
             .and_then(|properties| ArrowWriter::try_new(file, self.spec.schema.clone(), Some(properties)));

@@ -20,7 +20,7 @@ use arrow::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::TableSpec;
-use crate::error::LakeError;
+use crate::{durable, error::LakeError};
 
 /// Rows of a batch, put aside or handed on.
 const BATCH_ROWS: usize = 4096;
@@ -131,7 +131,7 @@ impl Sorter {
     }
 
     fn writer(&self, path: &Utf8Path) -> Result<FileWriter<File>, LakeError> {
-        let file = File::create(path).map_err(|source| LakeError::io("create", path, source))?;
+        let file = durable::create_file(path)?;
         FileWriter::try_new(file, &self.schema).map_err(|source| arrow(path, source))
     }
 
