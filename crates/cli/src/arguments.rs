@@ -228,12 +228,15 @@ pub(crate) enum TableFormat {
 pub(crate) enum Views {
     /// The shipped views and what they hold
     List(Json),
-    /// Compile view files and tell every mistake with its place
-    #[command(after_help = "Example: fhirvest views check my-view.json")]
+    /// Tell every mistake of views, and what is worth a look, with its place and its cure (docs/views has a page for each code)
+    #[command(after_help = "Example: fhirvest views check my-view.json --format sarif > views.sarif")]
     Check {
-        /// ViewDefinition files
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<Utf8PathBuf>,
+        /// Files, or shipped views such as plan-net/location or plan-net/*; all shipped ones when none is named
+        #[arg(value_name = "VIEW")]
+        views: Vec<String>,
+        /// text for people, json for programs, sarif for editors and CI
+        #[arg(long, value_enum, default_value_t = LintFormat::Text)]
+        format: LintFormat,
     },
     /// Column names and SQL types, as CREATE TABLE statements
     #[command(after_help = "Example: fhirvest views ddl plan-net/location")]
@@ -242,6 +245,14 @@ pub(crate) enum Views {
         #[arg(value_name = "VIEW")]
         views: Vec<String>,
     },
+}
+
+/// The form in which mistakes are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LintFormat {
+    Text,
+    Json,
+    Sarif,
 }
 
 #[derive(Debug, Args)]

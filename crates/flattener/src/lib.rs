@@ -35,7 +35,7 @@ mod operation;
 mod plan;
 mod view;
 
-pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use diagnostics::{Code, Diagnostic, Diagnostics, Region, Severity, sarif};
 pub use flattener::{Failure, FlattenError, Flattener, PushError, TableCounts};
 pub use plan::{Plan, Table, same_shape};
-pub use view::{View, parse_view};
+pub use view::{View, check_view, parse_view};

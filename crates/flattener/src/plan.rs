@@ -8,7 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use crate::{
     arena::Trie,
     column::{Builder, Scalar},
-    diagnostics::{Diagnostic, Diagnostics, Severity},
+    diagnostics::{Code, Diagnostic, Diagnostics, Severity},
     flattener::Flattener,
     operation::{Compiler, Operation, Shape},
     view::{Column, Select, View},
@@ -60,6 +60,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// What two columns have to share to hold each other's values.
+    fn shown(&self) -> String {
+        format!("{} {}{}", self.name, self.scalar.sql(), if self.collection { "[]" } else { "" })
+    }
+
     pub(crate) fn builder(&self) -> Builder {
         Builder::new(self.scalar, self.collection, self.json)
     }
@@ -95,23 +100,16 @@ impl Plan {
         let mut trie = Trie::new();
         let resource = views.first().map(|view| view.resource.clone()).unwrap_or_default();
         let (mut tables, mut compiled) = (Vec::new(), Vec::new());
-        let mut wrong = Diagnostics { origin: String::new(), list: Vec::new() };
+        let mut wrong = Diagnostics::default();
         for view in views {
             let (table, parts, mut list) = compile(view, &mut trie);
             if view.resource != resource {
                 let message = format!("reads {}, but is compiled with views of {resource}", view.resource);
-                list.push(error("mixed-resources", "/resource", message));
+                let cure = "compile the views of one resource type at a time";
+                list.push(Diagnostic::error(Code::MixedResources, "/resource", message, cure));
             }
             list.retain(|one| one.severity == Severity::Error);
-            if !list.is_empty() {
-                // One origin for all: that of the first view that is wrong; the others are named in their messages.
-                if wrong.list.is_empty() {
-                    wrong.origin.clone_from(&view.origin);
-                } else {
-                    list.iter_mut().for_each(|one| one.pointer = format!(" and {}{}", view.origin, one.pointer));
-                }
-                wrong.list.extend(list);
-            }
+            wrong.list.extend(Diagnostics::of(&view.origin, &view.source, list).list);
             tables.push(table);
             compiled.push(parts);
         }
@@ -166,8 +164,9 @@ pub fn same_shape(a: &Table, b: &Table) -> Result<(), String> {
     }
 }
 
-fn error(code: &'static str, pointer: &str, message: String) -> Diagnostic {
-    Diagnostic { code, severity: Severity::Error, pointer: pointer.to_owned(), place: None, message, cure: None }
+/// What is wrong with a view, or worth a look, besides what reading it has shown.
+pub(crate) fn mistakes(view: &View) -> Vec<Diagnostic> {
+    compile(view, &mut Trie::new()).2
 }
 
 fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
@@ -177,7 +176,8 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
     let mut columns = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
     let selects = view.selects.iter().map(|select| rows(&mut compiler, &mut columns, select, &root)).collect();
     if columns.cells.is_empty() && compiler.list.iter().all(|one| one.severity == Severity::Warning) {
-        compiler.list.push(error("no-columns", "/select", "the view has no columns".into()));
+        let cure = "add a column: {\"name\": \"id\", \"path\": \"getResourceKey()\"}";
+        compiler.list.push(Diagnostic::error(Code::NoColumns, "/select", "the view has no columns", cure));
     }
     let sql_types = columns.cells.iter().map(|cell| {
         let sql = cell.scalar.sql();
@@ -204,12 +204,19 @@ impl Columns {
     fn add(&mut self, column: &Column, shape: &Shape, compiler: &mut Compiler<'_>) -> usize {
         let fhir_type = compiler.column_type(column, shape);
         let scalar = Scalar::of(fhir_type.as_deref(), column.ansi_type.as_deref()).unwrap_or_else(|message| {
-            compiler.list.push(error("bad-type", &column.pointer, message));
+            let cure = "DATE, TIME, TIMESTAMP WITH TIME ZONE, BOOLEAN, INTEGER, BIGINT, DOUBLE PRECISION, DECIMAL(18,6), VARCHAR";
+            compiler.list.push(Diagnostic::error(Code::BadType, format!("{}/tag", column.pointer), message, cure));
             Scalar::Text
         });
         if self.places.contains_key(&column.name) {
             let message = format!("the column `{}` is there twice", column.name);
-            compiler.list.push(error("twice", &column.pointer, message));
+            let cure = "give it another name";
+            compiler.list.push(Diagnostic::error(Code::Twice, format!("{}/name", column.pointer), message, cure));
+        } else if let Some(other) = self.places.keys().find(|other| other.eq_ignore_ascii_case(&column.name)) {
+            let message = format!("the columns `{other}` and `{}` differ in capitals only", column.name);
+            let at = format!("{}/name", column.pointer);
+            let mistake = Diagnostic::error(Code::SameButForCase, at, message, "give it another name");
+            compiler.list.push(mistake.warning());
         }
         let place = self.cells.len();
         let json = compiler.may_be_json(fhir_type.as_deref(), shape);
@@ -258,18 +265,12 @@ fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, thi
         // A branch is compiled as if it stood alone; its columns are then those of the first.
         let mut alone = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
         let mut compiled = rows(compiler, &mut alone, branch, &inner);
-        let names = |cells: &[Cell]| cells.iter().map(|cell| cell.name.clone()).collect::<Vec<_>>().join(", ");
-        let same = first.len() == alone.cells.len()
-            && first
-                .iter()
-                .zip(&alone.cells)
-                .all(|(a, b)| a.name == b.name && a.scalar == b.scalar && a.collection == b.collection);
-        if !same {
-            let (a, b) = (names(&first), names(&alone.cells));
-            let message = format!(
-                "the branches of unionAll differ: the first has {a}, this one has {b} (names, types and order have to agree)"
-            );
-            compiler.list.push(error("union-differs", &branch.pointer, message));
+        let names = |cells: &[Cell]| cells.iter().map(Cell::shown).collect::<Vec<_>>().join(", ");
+        let (a, b) = (names(&first), names(&alone.cells));
+        if a != b {
+            let message = format!("the branches of unionAll differ: the first has {a}; this one has {b}");
+            let cure = "give all branches the columns of the first, in its order, with its types";
+            compiler.list.push(Diagnostic::error(Code::UnionDiffers, &branch.pointer, message, cure));
         }
         shift(&mut compiled, begin);
         unions.push(compiled);

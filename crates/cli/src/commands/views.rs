@@ -1,7 +1,7 @@
 //! `fhirvest views`.
 
 use camino::Utf8Path;
-use fhirvest_flattener::Table;
+use fhirvest_flattener::{Diagnostic, Severity, Table, check_view, sarif};
 use fhirvest_jobs::{
     config::ConfigText,
     run::{Exit, RunError},
@@ -10,7 +10,7 @@ use fhirvest_jobs::{
 use serde::Serialize;
 
 use crate::{
-    arguments::{Global, Views},
+    arguments::{Global, LintFormat, Views},
     failure::Failure,
     output,
 };
@@ -27,14 +27,7 @@ struct Listed {
 pub(crate) fn views(global: &Global, command: &Views) -> Result<Exit, Failure> {
     match command {
         Views::List(json) => list(global, json.json),
-        Views::Check { files } => {
-            let texts = files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-            let set = compile(&texts)?;
-            for table in &set.tables {
-                output::say(&format!("{}: {} columns, no mistakes", table.name, table.schema.fields().len()));
-            }
-            Ok(Exit::Done)
-        }
+        Views::Check { views, format } => check(global, views, *format),
         Views::Ddl { views } => ddl(global, views),
     }
 }
@@ -69,22 +62,46 @@ fn list(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn ddl(global: &Global, names: &[String]) -> Result<Exit, Failure> {
-    let texts = if names.is_empty() {
-        shipped(global)?
-    } else {
-        let loader = super::loader(global, Vec::new());
-        let mut texts = Vec::new();
-        for name in names {
-            let path = Utf8Path::new(name);
-            if path.is_file() {
-                texts.push(read(path)?);
-            } else {
-                texts.extend(loader.views("views", std::slice::from_ref(name))?);
-            }
+/// Every mistake of the views, and what is worth a look. Exit code 2 where a view cannot be used.
+fn check(global: &Global, names: &[String], format: LintFormat) -> Result<Exit, Failure> {
+    let texts = named(global, names)?;
+    let told: Vec<Diagnostic> = texts.iter().flat_map(|text| check_view(&text.text, &text.origin).list).collect();
+    match format {
+        LintFormat::Text => told.iter().try_for_each(|one| output::data(&one.to_string()))?,
+        LintFormat::Json => output::json(&told.iter().map(Diagnostic::to_json).collect::<Vec<_>>())?,
+        LintFormat::Sarif => output::json(&sarif(&told, env!("CARGO_PKG_VERSION")))?,
+    }
+    let errors = told.iter().filter(|one| one.severity == Severity::Error).count();
+    let files = texts.len();
+    output::say(&format!("views: {files}, errors: {errors}, warnings: {}", told.len() - errors));
+    if errors > 0 {
+        return Ok(Exit::Usage);
+    }
+    // Each by itself is right; together they may still fill one table in two ways.
+    compile(&texts)?;
+    Ok(Exit::Done)
+}
+
+/// Views by name or file; all shipped ones where none is named.
+fn named(global: &Global, names: &[String]) -> Result<Vec<ConfigText>, Failure> {
+    if names.is_empty() {
+        return shipped(global);
+    }
+    let loader = super::loader(global, Vec::new());
+    let mut texts = Vec::new();
+    for name in names {
+        let path = Utf8Path::new(name);
+        if path.is_file() || path.extension().is_some() {
+            texts.push(read(path)?);
+        } else {
+            texts.extend(loader.views("views", std::slice::from_ref(name))?);
         }
-        texts
-    };
+    }
+    Ok(texts)
+}
+
+fn ddl(global: &Global, names: &[String]) -> Result<Exit, Failure> {
+    let texts = named(global, names)?;
     let set = compile(&texts)?;
     let mut statements = Vec::new();
     for table in &set.tables {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     arena::NONE,
-    diagnostics::{Diagnostic, nearest},
+    diagnostics::{Code, Diagnostic, nearest},
     expression::{Expression, Kind},
     number::Towards,
 };
@@ -143,7 +143,7 @@ impl Compiler<'_> {
             ("extension", [url]) => return self.extension(here, of, url),
             ("type", _) => {
                 let message = "a type has no column; its name has one".to_owned();
-                return Err(mistake(here.path, expression, "bad-argument", message, Some("`type().name`".into())));
+                return Err(mistake(here.path, expression, Code::BadArgument, message, "`type().name`".into()));
             }
             ("iif", [condition, rest @ ..]) => return self.iif(here, of, condition, rest),
             ("coalesce", _) => return self.coalesce(here, arguments),
@@ -322,7 +322,7 @@ impl Compiler<'_> {
                     [name] => Some(type_name(name).ok_or_else(|| {
                         let message = "getReferenceKey() takes the name of a resource type".to_owned();
                         let cure = "write it without quotes: getReferenceKey(Patient)".to_owned();
-                        mistake(here.path, name, "bad-argument", message, Some(cure))
+                        mistake(here.path, name, Code::BadArgument, message, cure)
                     })?),
                     _ => None,
                 };
@@ -513,7 +513,7 @@ impl Compiler<'_> {
         if input.shape.many {
             let message = format!("{what} takes one value, and R4 allows several here");
             let cure = format!("`.select({what})` for each of them, or `.first()` before it");
-            self.warn(input.here, input.of, "several-values", message, Some(cure));
+            self.warn(input.here, input.of, Code::SeveralValues, message, cure);
         }
     }
 
@@ -528,7 +528,7 @@ impl Compiler<'_> {
             Operation::Text(text) => Ok(text),
             _ => {
                 let message = format!("{what} takes a text in quotes, or a constant");
-                Err(mistake(here.path, expression, "bad-argument", message, Some("'…', or %constant".into())))
+                Err(mistake(here.path, expression, Code::BadArgument, message, "'…', or %constant".into()))
             }
         }
     }
@@ -541,7 +541,7 @@ impl Compiler<'_> {
             let message = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
             let message = format!("this is no regular expression: {message}");
             let cure = "look-around and back-references are not there, so that no pattern takes for ever".to_owned();
-            mistake(here.path, expression, "bad-pattern", message, Some(cure))
+            mistake(here.path, expression, Code::BadPattern, message, cure)
         })
     }
 }
@@ -587,13 +587,13 @@ fn check_call(here: Here<'_>, expression: &Expression, name: &str, count: usize)
         at.span.start = of.span.end + behind.unwrap_or(0);
         at.span.end = at.span.start + name.len();
     }
-    let wrong = |code, message, cure| Err(mistake(here.path, &at, code, message, Some(cure)));
+    let wrong = |code, message, cure| Err(mistake(here.path, &at, code, message, cure));
     if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
-        return wrong("not-available", format!("`{name}()` is not available in a view"), (*why).to_owned());
+        return wrong(Code::NotAvailable, format!("`{name}()` is not available in a view"), (*why).to_owned());
     }
     let Some((_, least, most)) = FUNCTIONS.iter().find(|(known, _, _)| *known == name) else {
         let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _, _)| *name).collect();
-        return wrong("unknown-function", format!("there is no function `{name}()`"), nearest(name, &known));
+        return wrong(Code::UnknownFunction, format!("there is no function `{name}()`"), nearest(name, &known));
     };
     if (*least..=*most).contains(&count) {
         return Ok(());
@@ -604,5 +604,5 @@ fn check_call(here: Here<'_>, expression: &Expression, name: &str, count: usize)
         _ => format!("{least} to {most}"),
     };
     let given = if count == 1 { "1 argument".to_owned() } else { format!("{count} arguments") };
-    wrong("wrong-arguments", format!("`{name}()` has {given}, but takes {takes}"), format!("give it {takes}"))
+    wrong(Code::WrongArguments, format!("`{name}()` has {given}, but takes {takes}"), format!("give it {takes}"))
 }

@@ -9,10 +9,10 @@ use regex::Regex;
 
 use crate::{
     arena::Trie,
-    diagnostics::{Diagnostic, Severity, nearest},
+    diagnostics::{Code, Diagnostic, nearest},
     expression::{Expression, Kind, Literal, Operator},
     number::{Decimal, Towards},
-    view::{Column, Constant, Path},
+    view::{Column, Constant, Path, VARIABLES},
 };
 pub(crate) use shape::{Class, Place, Shape, Type};
 pub(crate) use tests_of_type::TypeTest;
@@ -163,9 +163,6 @@ pub(crate) enum Function {
     ConvertsTo(Type),
 }
 
-/// Variables besides the view's own constants.
-const VARIABLES: [&str; 5] = ["rowIndex", "resource", "context", "rootResource", "ucum"];
-
 /// Compiles the expressions of one view.
 pub(crate) struct Compiler<'a> {
     pub(crate) trie: &'a mut Trie,
@@ -220,15 +217,41 @@ impl Compiler<'_> {
         (reached.one(), operations)
     }
 
-    /// The FHIR type of a column: the one that it names, else the one of its values. Warns of a list that is not one.
+    /// The FHIR type of a column: the one that it names, else the one of its values. Warns of a list that is not one, and of
+    /// a type that its values never have.
     pub(crate) fn column_type(&mut self, column: &Column, shape: &Shape) -> Option<String> {
         if shape.many && !column.collection {
             let message = format!("R4 allows several values of `{}`, and a resource with several fails", column.name);
             let cure = "take one (`.first()`, `.where(…)`), iterate (forEach), or say \"collection\": true".to_owned();
-            let at = mistake(&column.path, &column.path.expression, "collection-missing", message, Some(cure));
-            self.list.push(Diagnostic { severity: Severity::Warning, ..*at });
+            let at = mistake(&column.path, &column.path.expression, Code::CollectionMissing, message, cure);
+            self.list.push(at.warning());
         }
-        column.fhir_type.clone().or_else(|| shape.one_type().map(|one| one.fhir_name().to_owned()))
+        let Some(named) = &column.fhir_type else {
+            return shape.one_type().map(|one| one.fhir_name().to_owned());
+        };
+        let at = format!("{}/type", column.pointer);
+        match elements::definition(named) {
+            None if !tests_of_type::is_later(named) => {
+                let names: Vec<&str> = elements::data_types().collect();
+                let message = format!("there is no FHIR type `{named}`");
+                self.list.push(Diagnostic::error(Code::UnknownType, at, message, nearest(named, &names)).warning());
+            }
+            Some(known) => {
+                let classes = shape.classes().unwrap_or_default();
+                // Texts are the form in which everything fits.
+                let wanted = Type::Fhir(known.name).class();
+                if wanted != Class::Text && !classes.is_empty() && !classes.contains(&wanted) {
+                    let message = format!("the column's type is {named}, but the path gives {}", shape_name(shape));
+                    let cure = match shape.one_type() {
+                        Some(one) => format!("\"type\": \"{}\"", one.fhir_name()),
+                        None => "leave `type` out, or convert the value".to_owned(),
+                    };
+                    self.list.push(Diagnostic::error(Code::TypeDiffers, at, message, cure).warning());
+                }
+            }
+            None => {}
+        }
+        Some(named.clone())
     }
 
     /// Whether a column may hold objects, as their JSON: then they are kept.
@@ -247,7 +270,7 @@ impl Compiler<'_> {
         if !classes.is_empty() && !classes.contains(&Class::Truth) {
             let message = format!("a condition has to be true or false; this is {}", shape_name(&shape));
             let cure = "compare it, or ask whether it is there: `… = 'x'`, `….exists()`".to_owned();
-            self.list.push(*mistake(path, &path.expression, "where-not-boolean", message, Some(cure)));
+            self.list.push(*mistake(path, &path.expression, Code::WhereNotBoolean, message, cure));
         }
         operation
     }
@@ -283,7 +306,7 @@ impl Compiler<'_> {
                         let message = "an index is a whole number from 0".to_owned();
                         let cure =
                             "`[0]`, a constant of type integer, or an expression that gives an integer".to_owned();
-                        return Err(mistake(here.path, index, "bad-index", message, Some(cure)));
+                        return Err(mistake(here.path, index, Code::BadIndex, message, cure));
                     }
                 };
                 (operation, shape.one())
@@ -309,7 +332,7 @@ impl Compiler<'_> {
             Literal::Number(text) => {
                 let number = Decimal::parse(text).ok_or_else(|| {
                     let message = format!("{text} has more digits than the 38 that fit");
-                    mistake(here.path, expression, "bad-number", message, Some("use fewer digits".into()))
+                    mistake(here.path, expression, Code::BadNumber, message, "use fewer digits".into())
                 })?;
                 let of = if text.contains(['.', 'e', 'E']) { Type::Decimal } else { Type::Integer };
                 (Operation::Number(number), Shape::of(of))
@@ -317,14 +340,15 @@ impl Compiler<'_> {
             Literal::Quantity(..) => {
                 let message = "quantities cannot be written here".to_owned();
                 let cure = "compare the parts: `value.ofType(Quantity).where(unit = 'mg').value > 4`".to_owned();
-                return Err(mistake(here.path, expression, "not-available", message, Some(cure)));
+                return Err(mistake(here.path, expression, Code::NotAvailable, message, cure));
             }
         })
     }
 
     fn variable(&mut self, here: Here<'_>, expression: &Expression, name: &str) -> Compiled {
         if let Some(constant) = self.constants.iter().find(|known| known.name == name) {
-            let (operation, shape) = self.literal(here, expression, &constant.literal)?;
+            let Some(literal) = &constant.literal else { return Ok((Operation::Nothing, Shape::default())) };
+            let (operation, shape) = self.literal(here, expression, literal)?;
             let of = elements::definition(&constant.fhir_type).map(|one| Type::Fhir(one.name));
             // A code or a uri is a String where it is compared, but a column of it has its own type.
             return Ok((operation, of.map_or(shape, Shape::of)));
@@ -338,12 +362,12 @@ impl Compiler<'_> {
             "context" => {
                 let message = "%context is no element here, so a condition cannot reach it".to_owned();
                 let cure = "iterate over elements, and compute in the column".to_owned();
-                return Err(mistake(here.path, expression, "not-available", message, Some(cure)));
+                return Err(mistake(here.path, expression, Code::NotAvailable, message, cure));
             }
             _ => {
                 let known: Vec<&str> = self.constants.iter().map(|one| one.name.as_str()).chain(VARIABLES).collect();
                 let message = format!("there is no constant `%{name}`");
-                return Err(mistake(here.path, expression, "unknown-constant", message, Some(nearest(name, &known))));
+                return Err(mistake(here.path, expression, Code::UnknownConstant, message, nearest(name, &known)));
             }
         })
     }
@@ -388,7 +412,7 @@ impl Compiler<'_> {
             } else if let Some((element, of)) = known.and_then(|of| by_json_name(of, name)) {
                 let message = format!("`{name}` is a name in JSON; FHIRPath names the element");
                 let cure = format!("write `{}.ofType({of})`", element.name);
-                self.warn(here, expression, "choice-name", message, Some(cure));
+                self.warn(here, expression, Code::ChoiceName, message, cure);
                 self.reach(&mut shape, place.node, name, Some(of));
             } else {
                 unknown.extend(known.filter(|_| name != "resourceType"));
@@ -399,10 +423,17 @@ impl Compiler<'_> {
             let names: Vec<&str> =
                 elements::lineage(unknown[0]).flat_map(|one| &one.elements).map(|one| one.name).collect();
             let message = match names.as_slice() {
-                ["extension" | "id", "extension" | "id"] => format!("a {} has no elements, so no `{name}`", unknown[0]),
+                ["extension" | "id", "extension" | "id"] => {
+                    format!("{} has no elements, so no `{name}`", with_article(unknown[0]))
+                }
                 _ => format!("R4's {} has no element `{name}`", unknown[0]),
             };
-            self.warn(here, expression, "unknown-element", message, Some(nearest(name, &names)));
+            // The name alone is underlined, not what it stands behind.
+            let mut at = expression.clone();
+            if here.path.text.get(..at.span.end).is_some_and(|text| text.ends_with(name)) {
+                at.span.start = at.span.end - name.len();
+            }
+            self.warn(here, &at, Code::UnknownElement, message, nearest(name, &names));
         }
         let mut numbers: Vec<u32> = shape.places.iter().map(|place| place.name).collect();
         numbers.sort_unstable();
@@ -546,7 +577,7 @@ impl Compiler<'_> {
             [Class::Complex] => "name the element that is meant",
             _ => "convert it: toString(), toInteger(), toDecimal()",
         };
-        Err(mistake(here.path, expression, "wrong-input", message, Some(cure.into())))
+        Err(mistake(here.path, expression, Code::WrongInput, message, cure.into()))
     }
 
     fn never_equal(&mut self, here: Here<'_>, expression: &Expression, a: &Shape, b: &Shape) {
@@ -556,7 +587,7 @@ impl Compiler<'_> {
         if !left.is_empty() && !right.is_empty() && !left.iter().any(|a| right.iter().any(|b| same(a, b))) {
             let message = format!("{} and {} are never equal", shape_name(a), shape_name(b));
             let cure = "compare values of one kind: 'text', 1, true, @2020-08-05".to_owned();
-            self.warn(here, expression, "never-equal", message, Some(cure));
+            self.warn(here, expression, Code::NeverEqual, message, cure);
         }
     }
 
@@ -573,21 +604,13 @@ impl Compiler<'_> {
         if (number(&left) && textual(&right)) || (textual(&left) && number(&right)) {
             let message = format!("{} and {} have no order", shape_name(a), shape_name(b));
             let cure = "compare values of one kind: 'text', 1, @2020-08-05".to_owned();
-            return Err(mistake(here.path, expression, "wrong-input", message, Some(cure)));
+            return Err(mistake(here.path, expression, Code::WrongInput, message, cure));
         }
         Ok(())
     }
 
-    fn warn(
-        &mut self,
-        here: Here<'_>,
-        expression: &Expression,
-        code: &'static str,
-        message: String,
-        cure: Option<String>,
-    ) {
-        let warning =
-            Diagnostic { severity: Severity::Warning, ..*mistake(here.path, expression, code, message, cure) };
+    fn warn(&mut self, here: Here<'_>, expression: &Expression, code: Code, message: String, cure: String) {
+        let warning = mistake(here.path, expression, code, message, cure).warning();
         if !self.list.contains(&warning) {
             self.list.push(warning);
         }
@@ -621,24 +644,24 @@ fn numbers(shape: &Shape) -> Shape {
     Shape::of(if whole { Type::Integer } else { Type::Decimal })
 }
 
+fn with_article(name: &str) -> String {
+    // `a uri`, `a unit`: the sound counts.
+    let vowel = name.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']);
+    format!("{} {name}", if vowel { "an" } else { "a" })
+}
+
 fn shape_name(shape: &Shape) -> String {
     let mut names: Vec<&str> = shape.types().unwrap_or_default().into_iter().map(Type::shown).collect();
     names.dedup();
     match names.as_slice() {
         [] => "nothing".into(),
-        [name] => format!("a {name}"),
-        [first, second] => format!("a {first} or a {second}"),
-        [first, ..] => format!("a {first} or another of {} types", names.len()),
+        [name] => with_article(name),
+        [first, second] => format!("{} or {}", with_article(first), with_article(second)),
+        [first, ..] => format!("{} or another of {} types", with_article(first), names.len()),
     }
 }
 
-fn mistake(
-    path: &Path,
-    expression: &Expression,
-    code: &'static str,
-    message: String,
-    cure: Option<String>,
-) -> Box<Diagnostic> {
+fn mistake(path: &Path, expression: &Expression, code: Code, message: String, cure: String) -> Box<Diagnostic> {
     let place = Some((path.text.clone(), expression.span.clone()));
-    Box::new(Diagnostic { code, severity: Severity::Error, pointer: path.pointer.clone(), place, message, cure })
+    Box::new(Diagnostic { place, ..Diagnostic::error(code, path.pointer.clone(), message, cure) })
 }

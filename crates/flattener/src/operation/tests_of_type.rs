@@ -4,7 +4,7 @@ use fhirvest_fhir::elements;
 
 use super::{Compiled, Compiler, Here, Operation, Place, Shape, Type, mistake, open, shape::TypeName, shape_name};
 use crate::{
-    diagnostics::{Diagnostic, nearest},
+    diagnostics::{Code, Diagnostic, nearest},
     expression::{Expression, Kind},
 };
 
@@ -37,6 +37,11 @@ const LATER: [&str; 8] = [
     "Base",
 ];
 
+/// Whether a later version of FHIR has this data type.
+pub(super) fn is_later(name: &str) -> bool {
+    LATER.contains(&name)
+}
+
 /// A type's name as an argument.
 pub(super) fn type_name(expression: &Expression) -> Option<TypeName> {
     let Kind::Member(of, name) = &expression.kind else { return None };
@@ -53,8 +58,14 @@ impl Compiler<'_> {
     /// The type that an argument names.
     fn wanted(&self, here: Here<'_>, name: &Expression) -> Result<TypeName, Box<Diagnostic>> {
         let Some(wanted) = type_name(name) else {
-            let cure = Some("a type is written without quotes: Quantity, FHIR.Quantity, System.String".to_owned());
-            return Err(mistake(here.path, name, "bad-argument", "the name of a type has to stand here".into(), cure));
+            let cure = "a type is written without quotes: Quantity, FHIR.Quantity, System.String".to_owned();
+            return Err(mistake(
+                here.path,
+                name,
+                Code::BadArgument,
+                "the name of a type has to stand here".into(),
+                cure,
+            ));
         };
         let known = match wanted.space {
             Some("System") => SYSTEM.contains(&wanted.name.as_str()),
@@ -69,7 +80,7 @@ impl Compiler<'_> {
         }
         let names: Vec<&str> = elements::data_types().chain(elements::resources()).collect();
         let message = format!("there is no type `{}`", wanted.name);
-        Err(mistake(here.path, name, "unknown-type", message, Some(nearest(&wanted.name, &names))))
+        Err(mistake(here.path, name, Code::UnknownType, message, nearest(&wanted.name, &names)))
     }
 
     /// `value.ofType(Quantity)` is the JSON field `valueQuantity` (R4, choice of data types).
@@ -91,13 +102,13 @@ impl Compiler<'_> {
                 let kind = elements::definition(&wanted.name).map(|one| one.name);
                 if !known.is_empty() && !known.iter().any(|one| one.types.contains(&wanted.name.as_str())) {
                     let types: Vec<&str> = known.iter().flat_map(|one| one.types.iter().copied()).collect();
-                    let message = format!("R4's `{element}` is never a {}", wanted.name);
+                    let message = format!("R4's `{element}` is never of the type {}", wanted.name);
                     self.warn(
                         here,
                         expression,
-                        "impossible-type",
+                        Code::ImpossibleType,
                         message,
-                        Some(format!("its types: {}", types.join(", "))),
+                        format!("its types: {}", types.join(", ")),
                     );
                 }
                 return Ok(self.child(parent, &at, &field, kind));
@@ -154,9 +165,9 @@ impl Compiler<'_> {
             return Ok((TypeTest::Always, found));
         }
         if told.is_some() && yes.is_empty() && own.is_empty() {
-            let message = format!("{} is never a {}", shape_name(shape), wanted.name);
+            let message = format!("{} is never of the type {}", shape_name(shape), wanted.name);
             let cure = "leave it out, or name the type that it has".to_owned();
-            self.warn(here, expression, "impossible-type", message, Some(cure));
+            self.warn(here, expression, Code::ImpossibleType, message, cure);
             return Ok((TypeTest::Never, found));
         }
         let numbers: Vec<u32> = yes.iter().map(|place| place.name).collect();
@@ -166,7 +177,7 @@ impl Compiler<'_> {
         }
         let message = "nothing tells the type of this value when a resource is read".to_owned();
         let cure = "let it stand directly behind the element: `value.ofType(Quantity)`".to_owned();
-        Err(mistake(here.path, expression, "ambiguous-type", message, Some(cure)))
+        Err(mistake(here.path, expression, Code::AmbiguousType, message, cure))
     }
 
     /// `type().name` and `type().namespace`.
@@ -192,7 +203,7 @@ impl Compiler<'_> {
         if told.is_none() || unclear {
             let message = "nothing tells the type of this value when a resource is read".to_owned();
             let cure = "ask for the types one by one: `value.ofType(Quantity).exists()`".to_owned();
-            return Err(mistake(here.path, expression, "ambiguous-type", message, Some(cure)));
+            return Err(mistake(here.path, expression, Code::AmbiguousType, message, cure));
         }
         Ok((Operation::TypeName(Box::new(of), names), Shape::of(Type::String)))
     }
