@@ -25,6 +25,8 @@ pub(crate) struct Trie {
 struct TrieNode {
     /// The element's name, the number of the name, the node.
     children: Vec<(String, u32, u32)>,
+    /// The signatures of the children's names, in the same order.
+    signatures: Vec<u64>,
     /// Every known name below leads here again: what `repeat` walks has no fixed depth.
     recursive: bool,
     /// Names that no path knows are kept as well: everything below is asked for.
@@ -59,6 +61,7 @@ impl Trie {
         let node = u32::try_from(self.nodes.len()).unwrap_or(NONE);
         self.nodes.push(TrieNode::default());
         self.nodes[of as usize].children.push((name.to_owned(), number, node));
+        self.nodes[of as usize].signatures.push(signature(name.as_bytes()));
         node
     }
 
@@ -107,9 +110,13 @@ impl Trie {
             };
             return Some((place, u32::try_from(place).unwrap_or(NONE), of));
         }
-        let children = &node.children;
-        let place = children.iter().position(|(known, _, _)| known == name)?;
-        Some((place, children[place].1, children[place].2))
+        let wanted = signature(name.as_bytes());
+        let mut alike = node.signatures.iter().zip(&node.children).enumerate();
+        // Names of up to eight bytes are equal where their signatures and lengths are.
+        let same = |known: &str| known.len() == name.len() && (name.len() <= 8 || known == name);
+        alike.find_map(|(place, (signature, (known, number, node)))| {
+            (*signature == wanted && same(known)).then_some((place, *number, *node))
+        })
     }
 
     /// Whether a node is read from its raw text: by rules of its own, or to keep that as well.
@@ -119,6 +126,21 @@ impl Trie {
 
     fn is_leaf(&self, node: u32) -> bool {
         self.nodes[node as usize].children.is_empty() && !self.nodes[node as usize].recursive
+    }
+}
+
+/// Eight bytes that tell most names apart: all bytes of short names, else the first four and the last four.
+fn signature(name: &[u8]) -> u64 {
+    let four = |bytes: &[u8]| match bytes {
+        [a, b, c, d] => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
+        _ => 0,
+    };
+    match name {
+        [] => 0,
+        [a] => u64::from(*a),
+        [a, b] => u64::from(u16::from_le_bytes([*a, *b])),
+        [a, b, c] => u64::from(u32::from_le_bytes([*a, *b, *c, 0])),
+        _ => four(&name[..4]) | (four(&name[name.len() - 4..]) << 32),
     }
 }
 
@@ -159,6 +181,8 @@ pub(crate) struct Arena {
     side: String,
     /// Names that no path knows, of what is kept whole.
     others: Vec<String>,
+    /// The first child of the root under each name: most paths begin there.
+    roots: Vec<u32>,
     /// Values within each other below a node of no fixed depth.
     depth: usize,
 }
@@ -169,6 +193,8 @@ impl Arena {
         self.nodes.clear();
         self.side.clear();
         self.others.clear();
+        self.roots.clear();
+        self.roots.resize(trie.names.len(), NONE);
         self.depth = 0;
         self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, value: Value::Object });
         let mut parser = serde_json::Deserializer::from_str(text);
@@ -177,8 +203,26 @@ impl Arena {
         parser.end()
     }
 
+    #[inline]
     pub(crate) fn node(&self, number: u32) -> Node {
         self.nodes[number as usize]
+    }
+
+    /// The first child of a node under a name; its neighbours of the same name follow it.
+    #[inline]
+    pub(crate) fn first(&self, of: u32, name: u32) -> u32 {
+        if of == 0 {
+            return self.roots.get(name as usize).copied().unwrap_or(NONE);
+        }
+        let mut next = self.node(of).first_child;
+        while next != NONE {
+            let node = self.node(next);
+            if node.name == name {
+                break;
+            }
+            next = node.next;
+        }
+        next
     }
 
     pub(crate) fn text<'t>(&'t self, resource: &'t str, piece: Piece) -> &'t str {
@@ -205,6 +249,11 @@ impl Arena {
             self.nodes[parent as usize].first_child = number;
         } else {
             self.nodes[*last as usize].next = number;
+        }
+        if parent == 0
+            && let Some(first) = self.roots.get_mut(name as usize).filter(|first| **first == NONE)
+        {
+            *first = number;
         }
         *last = number;
         number
@@ -350,11 +399,9 @@ fn leaf(arena: &mut Arena, raw: &str, start: usize, within_list: bool, name: u32
         // FHIR has no lists of lists: what lies deeper is one value, so that depth can't end the stack.
         Some(b'[') if within_list => Value::Json(piece(0, raw.len())),
         Some(b'[') => {
-            let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
-            for element in elements {
-                let within = element.get().as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
-                leaf(arena, element.get(), start + within, true, name, parent, last);
-            }
+            let leaves = Leaves { arena, raw, start, name, parent, last };
+            // The raw text was read before: it is a list.
+            let _ = serde_json::Deserializer::from_str(raw).deserialize_seq(leaves);
             return;
         }
         Some(b't') => Value::Boolean(true),
@@ -363,6 +410,33 @@ fn leaf(arena: &mut Arena, raw: &str, start: usize, within_list: bool, name: u32
         Some(_) => Value::Number(piece(0, raw.len())),
     };
     arena.add(name, parent, last, value);
+}
+
+/// The elements of a list of which no field is needed.
+struct Leaves<'a, 'l> {
+    arena: &'a mut Arena,
+    raw: &'a str,
+    start: usize,
+    name: u32,
+    parent: u32,
+    last: &'l mut u32,
+}
+
+impl<'de> Visitor<'de> for Leaves<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { arena, raw, start, name, parent, last } = self;
+        while let Some(element) = seq.next_element::<&RawValue>()? {
+            let within = element.get().as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
+            leaf(arena, element.get(), start + within, true, name, parent, last);
+        }
+        Ok(())
+    }
 }
 
 impl<'de> Visitor<'de> for ValueSeed<'_, '_> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder,
-        ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+        Array, ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder,
+        Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
     },
     buffer::{NullBuffer, OffsetBuffer},
     datatypes::{DataType, Field, TimeUnit},
@@ -150,16 +150,34 @@ impl Builder {
         Self { values, list: collection.then(Lists::default), json }
     }
 
-    /// Adds a row; returns the number of values that did not fit and became null.
-    pub(crate) fn push(&mut self, evaluator: &Evaluator<'_>, items: &[Item<'_>]) -> u64 {
+    /// Adds rows, each with its values; returns the number of values that did not fit and became null.
+    pub(crate) fn extend<'i, 'p: 'i>(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        rows: impl Iterator<Item = &'i [Item<'p>]>,
+    ) -> u64 {
         let json = self.json;
-        match &mut self.list {
-            Some(lists) => {
-                lists.lengths.push(items.len());
-                items.iter().map(|item| u64::from(!self.values.push(evaluator, Some(*item), json))).sum()
+        let mut misfits = 0;
+        let Some(lists) = &mut self.list else {
+            match &mut self.values {
+                Values::Text(builder) => rows.for_each(|items| match items.first() {
+                    Some(item) if text(evaluator, *item, json, |text| builder.append_value(text)).is_some() => {}
+                    item => {
+                        misfits += u64::from(item.is_some());
+                        builder.append_null();
+                    }
+                }),
+                values => {
+                    rows.for_each(|items| misfits += u64::from(!values.push(evaluator, items.first().copied(), json)));
+                }
             }
-            None => u64::from(!self.values.push(evaluator, items.first().copied(), json)),
+            return misfits;
+        };
+        for items in rows {
+            lists.lengths.push(items.len());
+            misfits += items.iter().map(|item| u64::from(!self.values.push(evaluator, Some(*item), json))).sum::<u64>();
         }
+        misfits
     }
 
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
@@ -234,7 +252,12 @@ impl Values {
 
     fn finish(&mut self) -> ArrayRef {
         match self {
-            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) => {
+                // The next block is about as large: growing step by step would copy it several times.
+                let (values, bytes) = (builder.len(), builder.values_slice().len());
+                let next = StringBuilder::with_capacity(values + values / 8, bytes + bytes / 8);
+                Arc::new(std::mem::replace(builder, next).finish())
+            }
             Self::Boolean(builder) => Arc::new(builder.finish()),
             Self::Int32(builder) => Arc::new(builder.finish()),
             Self::Int64(builder) => Arc::new(builder.finish()),

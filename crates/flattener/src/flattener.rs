@@ -9,7 +9,7 @@ use crate::{
     column::Builder,
     evaluate::{Evaluator, Fail, Focus, Item},
     operation::Operation,
-    plan::{Compiled, Inner, Rows, Walk},
+    plan::{Compiled, Inner, Rows, Source, Walk},
 };
 
 /// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
@@ -69,6 +69,8 @@ pub struct Flattener {
     counts: Vec<TableCounts>,
     failures: Vec<Failure>,
     buffered: Vec<usize>,
+    /// Empty, with the memory of the rows before.
+    spare: Gathered<'static>,
 }
 
 impl Flattener {
@@ -82,6 +84,7 @@ impl Flattener {
             counts: plan.views.iter().map(zero).collect(),
             failures: Vec::new(),
             buffered: vec![0; plan.views.len()],
+            spare: Gathered::default(),
             plan,
         }
     }
@@ -92,8 +95,9 @@ impl Flattener {
     /// # Errors
     /// The text is no JSON object; nothing is counted then.
     pub fn push(&mut self, resource: &str) -> Result<(), PushError> {
-        let Self { plan, arena, computed, builders, counts, failures, buffered } = self;
+        let Self { plan, arena, computed, builders, counts, failures, buffered, spare } = self;
         arena.read(&plan.trie, resource)?;
+        let mut gathered = std::mem::take(spare).recycled();
         let evaluator = Evaluator { arena, resource, computed };
         let of_type = evaluator.is_of_type(&plan.resource);
         for (number, view) in plan.views.iter().enumerate() {
@@ -104,17 +108,18 @@ impl Flattener {
                 continue;
             }
             computed.borrow_mut().clear();
-            match evaluator.rows(view) {
-                Ok(rows) if rows.is_empty() => count.filtered += 1,
-                Ok(rows) => {
+            gathered.clear();
+            match evaluator.rows(view, &mut gathered) {
+                Ok(()) if gathered.cells.is_empty() => count.filtered += 1,
+                Ok(()) => {
                     count.flattened += 1;
-                    let width = view.columns.len();
-                    for row in rows.cells.chunks_exact(width.max(1)) {
-                        for (place, (cell, builder)) in row.iter().zip(&mut builders[number]).enumerate() {
-                            count.casts[place] += builder.push(&evaluator, rows.items(*cell));
-                        }
+                    let width = view.columns.len().max(1);
+                    // Column by column: a builder's kind is looked up once for all rows of a resource.
+                    for (place, builder) in builders[number].iter_mut().enumerate() {
+                        let cells = gathered.cells[place..].iter().step_by(width).map(|cell| gathered.items(*cell));
+                        count.casts[place] += builder.extend(&evaluator, cells);
                     }
-                    let added = rows.cells.len() / width.max(1);
+                    let added = gathered.cells.len() / width;
                     count.rows += added as u64;
                     buffered[number] += added;
                 }
@@ -124,6 +129,7 @@ impl Flattener {
                 }
             }
         }
+        *spare = gathered.recycled();
         Ok(())
     }
 
@@ -164,10 +170,12 @@ impl Flattener {
 }
 
 /// The rows of one resource: cells in the order of the columns, row after row.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Gathered<'p> {
     cells: Vec<Items>,
     items: Vec<Item<'p>>,
+    /// The row that is being filled.
+    row: Vec<Items>,
 }
 
 /// A cell's values, as a place among the items.
@@ -178,72 +186,68 @@ struct Items {
 }
 
 impl<'p> Gathered<'p> {
-    fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+    fn clear(&mut self) {
+        self.cells.clear();
+        self.items.clear();
+        self.row.clear();
     }
 
+    #[inline]
     fn items(&self, cell: Items) -> &[Item<'p>] {
         &self.items[cell.start..cell.end]
+    }
+
+    /// The memory alone, for the items of another plan's lifetime: collecting nothing in place keeps it.
+    fn recycled<'q>(mut self) -> Gathered<'q> {
+        self.clear();
+        Gathered { cells: self.cells, items: self.items.into_iter().map_while(|_| None).collect(), row: self.row }
     }
 }
 
 impl Evaluator<'_> {
     fn is_of_type(&self, wanted: &str) -> bool {
-        let mut next = self.arena.node(0).first_child;
-        while next != NONE {
-            let node = self.arena.node(next);
-            if let (true, Value::Text(piece)) = (node.name == Trie::RESOURCE_TYPE, node.value) {
-                return self.arena.text(self.resource, piece) == wanted;
-            }
-            next = node.next;
-        }
-        false
+        let first = self.arena.first(0, Trie::RESOURCE_TYPE);
+        let value = (first != NONE).then(|| self.arena.node(first).value);
+        matches!(value, Some(Value::Text(piece)) if self.arena.text(self.resource, piece) == wanted)
     }
 
-    fn rows<'p>(&self, view: &'p Compiled) -> Result<Gathered<'p>, Fail> {
+    /// Gathers the rows of a view; none where a filter leaves the resource out.
+    fn rows<'p>(&self, view: &'p Compiled, gathered: &mut Gathered<'p>) -> Result<(), Fail> {
         let focus = Focus::new(Some(Item::Node(0)), 0);
         for filter in &view.filters {
             match self.single(filter, focus, "where")? {
-                None => return Ok(Gathered::default()),
+                None => return Ok(()),
                 Some(item) => match self.boolean(item) {
                     Some(true) => {}
-                    Some(false) => return Ok(Gathered::default()),
+                    Some(false) => return Ok(()),
                     None => return Err(Fail("where gives a value that is neither true nor false".into())),
                 },
             }
         }
-        let mut gathered = Gathered::default();
-        let mut row = vec![Items::default(); view.columns.len()];
-        let parts: Vec<Part<'p>> = view.selects.iter().map(|select| Part::Select(select, focus)).collect();
-        self.product(view, &parts, &mut row, &mut gathered)?;
-        Ok(gathered)
+        gathered.row.resize(view.columns.len(), Items::default());
+        self.product(view, &Parts { selects: &view.selects, unions: &[], focus, rest: None }, gathered)
     }
 
     /// The rows of all parts crossed with each other: one part after the other fills its cells of the row, and the last
     /// one keeps it.
-    fn product<'p>(
-        &self,
-        view: &'p Compiled,
-        parts: &[Part<'p>],
-        row: &mut Vec<Items>,
-        gathered: &mut Gathered<'p>,
-    ) -> Result<(), Fail> {
-        let Some((part, rest)) = parts.split_first() else {
-            if gathered.cells.len() / row.len().max(1) >= MOST_ROWS {
-                return Err(Fail(format!("more than {MOST_ROWS} rows from one resource")));
-            }
-            gathered.cells.extend_from_slice(row);
-            return Ok(());
-        };
-        match part {
-            Part::Union(branches, focus) => {
-                for branch in *branches {
-                    self.select(view, branch, *focus, rest, row, gathered)?;
-                }
-                Ok(())
-            }
-            Part::Select(select, focus) => self.select(view, select, *focus, rest, row, gathered),
+    fn product<'p>(&self, view: &'p Compiled, parts: &Parts<'_, 'p>, gathered: &mut Gathered<'p>) -> Result<(), Fail> {
+        if let Some((select, selects)) = parts.selects.split_first() {
+            return self.select(view, select, parts.focus, &Parts { selects, ..*parts }, gathered);
         }
+        if !parts.unions.is_empty() {
+            for branch in parts.unions {
+                self.select(view, branch, parts.focus, &Parts { unions: &[], ..*parts }, gathered)?;
+            }
+            return Ok(());
+        }
+        if let Some(rest) = parts.rest {
+            return self.product(view, rest, gathered);
+        }
+        if gathered.cells.len() / gathered.row.len().max(1) >= MOST_ROWS {
+            return Err(Fail(format!("more than {MOST_ROWS} rows from one resource")));
+        }
+        gathered.cells.extend_from_slice(&gathered.row);
+        Ok(())
     }
 
     fn select<'p>(
@@ -251,32 +255,74 @@ impl Evaluator<'_> {
         view: &'p Compiled,
         select: &'p Rows,
         focus: Focus<'p>,
-        rest: &[Part<'p>],
-        row: &mut Vec<Items>,
+        rest: &Parts<'_, 'p>,
         gathered: &mut Gathered<'p>,
     ) -> Result<(), Fail> {
         let mut row_index = 0;
         let (path, or_null) = match &select.iteration {
-            None => return self.focus(view, select, focus, rest, row, gathered),
+            None => return self.focus(view, select, focus, rest, gathered),
             Some(Walk::Each(path, or_null)) => (path, or_null),
             Some(Walk::Repeat(paths)) => {
                 return self.repeat(paths, focus, 0, &mut |item| {
                     let inner = Focus::new(Some(item), row_index);
                     row_index += 1;
-                    self.focus(view, select, inner, rest, row, gathered)
+                    self.focus(view, select, inner, rest, gathered)
                 });
             }
         };
-        self.each(path, focus, &mut |item| {
+        let mut visit = |item| {
             let inner = Focus::new(Some(item), row_index);
             row_index += 1;
-            self.focus(view, select, inner, rest, row, gathered)?;
-            Ok(true)
-        })?;
+            self.focus(view, select, inner, rest, gathered)
+        };
+        match path {
+            Source::Chain(chain) => {
+                let mut result = Ok(());
+                chain.each(self, focus.item, &mut |node| {
+                    if result.is_ok() {
+                        result = visit(Item::Node(node));
+                    }
+                });
+                result?;
+            }
+            Source::Keys(..) => self.items(path, focus, &mut |item| visit(item).map(|()| true))?,
+            Source::Operation(operation) => {
+                self.each(operation, focus, &mut |item| visit(item).map(|()| true))?;
+            }
+        }
         if row_index == 0 && *or_null {
-            self.focus(view, select, Focus::new(None, 0), rest, row, gathered)?;
+            self.focus(view, select, Focus::new(None, 0), rest, gathered)?;
         }
         Ok(())
+    }
+
+    /// Hands on each value of a source.
+    fn items<'p>(
+        &self,
+        source: &'p Source,
+        focus: Focus<'p>,
+        visit: &mut impl FnMut(Item<'p>) -> Result<bool, Fail>,
+    ) -> Result<(), Fail> {
+        let mut result = Ok(());
+        match source {
+            Source::Operation(operation) => return self.each(operation, focus, visit).map(|_| ()),
+            Source::Chain(chain) => chain.each(self, focus.item, &mut |node| {
+                if result.is_ok() {
+                    result = visit(Item::Node(node)).map(|_| ());
+                }
+            }),
+            Source::Keys(chain, reference, of_type) => chain.each(self, focus.item, &mut |node| {
+                let mut next = self.arena.first(node, *reference);
+                while next != NONE && self.arena.node(next).name == *reference {
+                    let key = self.reference_key(Item::Node(next), of_type.as_deref());
+                    if let (Some(key), true) = (key, result.is_ok()) {
+                        result = visit(key).map(|_| ());
+                    }
+                    next = self.arena.node(next).next;
+                }
+            }),
+        }
+        result
     }
 
     /// The values of the paths, each followed by what the paths lead to from there (SQL on FHIR v2, `repeat`).
@@ -305,13 +351,12 @@ impl Evaluator<'_> {
         view: &'p Compiled,
         select: &'p Rows,
         focus: Focus<'p>,
-        rest: &[Part<'p>],
-        row: &mut Vec<Items>,
+        rest: &Parts<'_, 'p>,
         gathered: &mut Gathered<'p>,
     ) -> Result<(), Fail> {
-        for (place, operation) in &select.columns {
+        for (place, source) in &select.columns {
             let start = gathered.items.len();
-            self.each(operation, focus, &mut |item| {
+            self.items(source, focus, &mut |item| {
                 gathered.items.push(item);
                 Ok(true)
             })?;
@@ -323,21 +368,21 @@ impl Evaluator<'_> {
                     cell.name
                 )));
             }
-            row[*place] = Items { start, end };
+            gathered.row[*place] = Items { start, end };
         }
         if select.selects.is_empty() && select.unions.is_empty() {
-            return self.product(view, rest, row, gathered);
+            return self.product(view, rest, gathered);
         }
-        let nested = select.selects.iter().map(|inner| Part::Select(inner, focus));
-        let union = (!select.unions.is_empty()).then_some(Part::Union(&select.unions, focus));
-        let parts: Vec<Part<'p>> = nested.chain(union).chain(rest.iter().copied()).collect();
-        self.product(view, &parts, row, gathered)
+        let inner = Parts { selects: &select.selects, unions: &select.unions, focus, rest: Some(rest) };
+        self.product(view, &inner, gathered)
     }
 }
 
-/// What fills some cells of a row.
+/// What still has to fill its cells of a row: selects, then one of the union's branches, then the rest.
 #[derive(Clone, Copy)]
-enum Part<'p> {
-    Select(&'p Rows, Focus<'p>),
-    Union(&'p [Rows], Focus<'p>),
+struct Parts<'r, 'p> {
+    selects: &'p [Rows],
+    unions: &'p [Rows],
+    focus: Focus<'p>,
+    rest: Option<&'r Parts<'r, 'p>>,
 }

@@ -24,6 +24,7 @@
 //! ```
 
 mod arena;
+mod chain;
 mod column;
 pub mod conformance;
 mod diagnostics;

@@ -81,6 +81,9 @@ impl Decimal {
 
     /// A whole number of any size, if it is one.
     pub(crate) fn to_i64(self) -> Option<i64> {
+        if self.scale == 0 {
+            return i64::try_from(self.digits).ok();
+        }
         let divisor = 10_i128.checked_pow(self.scale)?;
         (self.digits % divisor == 0).then(|| i64::try_from(self.digits / divisor).ok()).flatten()
     }

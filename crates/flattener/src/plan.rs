@@ -7,6 +7,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::{
     arena::Trie,
+    chain::Chain,
     column::{Builder, Scalar},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity},
     flattener::Flattener,
@@ -74,9 +75,34 @@ impl Cell {
 #[derive(Debug)]
 pub(crate) enum Walk {
     /// Over the values of a path; whether nothing gives one row of nulls.
-    Each(Operation, bool),
+    Each(Source, bool),
     /// Over the values of the paths, and of the paths from each of these, before its neighbour (`repeat`).
     Repeat(Vec<Operation>),
+}
+
+/// An expression in the form that is evaluated fastest.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Fields of fields.
+    Chain(Chain),
+    /// The keys of the references that a chain leads to: the name `reference`, and the type if one is wanted.
+    Keys(Chain, u32, Option<String>),
+    /// Anything.
+    Operation(Operation),
+}
+
+impl Source {
+    fn new(operation: Operation) -> Self {
+        if let Operation::ReferenceKey { of, reference, of_type } = &operation
+            && let Some(chain) = Chain::of(of)
+        {
+            return Self::Keys(chain, *reference, of_type.clone());
+        }
+        match Chain::of(&operation).filter(|chain| !chain.is_this()) {
+            Some(chain) => Self::Chain(chain),
+            None => Self::Operation(operation),
+        }
+    }
 }
 
 /// A compiled select.
@@ -85,7 +111,7 @@ pub(crate) struct Rows {
     /// What is iterated over, and whether nothing gives one row of nulls.
     pub(crate) iteration: Option<Walk>,
     /// Column numbers and what fills them.
-    pub(crate) columns: Vec<(usize, Operation)>,
+    pub(crate) columns: Vec<(usize, Source)>,
     pub(crate) selects: Vec<Rows>,
     pub(crate) unions: Vec<Rows>,
 }
@@ -245,13 +271,13 @@ fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, thi
         let mut compiled = iteration.paths.iter().map(|path| compiler.path(path, this));
         let (operation, at) = compiled.next().unwrap_or((Operation::Nothing, Shape::default()));
         inner = at.one();
-        Walk::Each(operation, iteration.or_null)
+        Walk::Each(Source::new(operation), iteration.or_null)
     });
     let own = select.columns.iter().map(|column| {
         let (operation, shape) = compiler.path(&column.path, &inner);
-        (columns.add(column, &shape, compiler), operation)
+        (columns.add(column, &shape, compiler), Source::new(operation))
     });
-    let own: Vec<(usize, Operation)> = own.collect();
+    let own: Vec<(usize, Source)> = own.collect();
     let selects: Vec<Rows> = select.selects.iter().map(|nested| rows(compiler, columns, nested, &inner)).collect();
     let mut unions: Vec<Rows> = Vec::new();
     let begin = columns.cells.len();

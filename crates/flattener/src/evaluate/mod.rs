@@ -35,7 +35,7 @@ pub(crate) enum Item<'p> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Focus<'p> {
     /// Its value, if there is one.
-    item: Option<Item<'p>>,
+    pub(crate) item: Option<Item<'p>>,
     /// `%rowIndex`: the place in the nearest iteration.
     row_index: u32,
     /// `%context`: the element where the path began.
@@ -290,10 +290,13 @@ impl Evaluator<'_> {
 
     fn children<'p>(&self, of: Item<'p>, name: u32, visit: Visit<'_, 'p>) -> Result<bool, Fail> {
         let Item::Node(number) = of else { return Ok(true) };
-        let mut next = self.arena.node(number).first_child;
+        let mut next = self.arena.first(number, name);
         while next != NONE {
             let node = self.arena.node(next);
-            if node.name == name && !visit(Item::Node(next))? {
+            if node.name != name {
+                break;
+            }
+            if !visit(Item::Node(next))? {
                 return Ok(false);
             }
             next = node.next;
@@ -406,7 +409,7 @@ impl Evaluator<'_> {
         })
     }
 
-    fn reference_key<'p>(&self, item: Item<'p>, of_type: Option<&str>) -> Option<Item<'p>> {
+    pub(crate) fn reference_key<'p>(&self, item: Item<'p>, of_type: Option<&str>) -> Option<Item<'p>> {
         let Item::Node(number) = item else { return None };
         let Value::Text(piece) = self.arena.node(number).value else { return None };
         let text = self.arena.text(self.resource, piece);

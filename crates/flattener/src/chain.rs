@@ -1,0 +1,133 @@
+//! The paths that nearly every column is: fields of fields, the first of them, those with a certain system or url. They
+//! give what [`Evaluator::each`] gives, without a closure for each step.
+
+use crate::{
+    arena::{NONE, Value},
+    evaluate::{Evaluator, Item},
+    expression::Operator,
+    operation::{Operation, Sameness},
+};
+
+/// Steps from the focus, or from the resource.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    from_root: bool,
+    /// Each of these leads from one node to the first that it reaches.
+    firsts: Vec<Vec<Step>>,
+    /// These lead from there to all that they reach.
+    all: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The fields of one name.
+    Child(u32),
+    /// Those whose only field of a name has a text.
+    Only(u32, String),
+    /// Those whose first field of a name has a text.
+    Url(u32, String),
+}
+
+impl Chain {
+    /// An operation as a chain, if it is one.
+    pub(crate) fn of(operation: &Operation) -> Option<Self> {
+        match operation {
+            Operation::This => Some(Self { from_root: false, firsts: Vec::new(), all: Vec::new() }),
+            Operation::Root => Some(Self { from_root: true, firsts: Vec::new(), all: Vec::new() }),
+            Operation::Child(of, name) => Some(Self::of(of)?.and([Step::Child(*name)])),
+            Operation::First(of) => {
+                let mut chain = Self::of(of)?;
+                chain.firsts.push(std::mem::take(&mut chain.all));
+                Some(chain)
+            }
+            Operation::Extension { of, extension, url, wanted } => {
+                Some(Self::of(of)?.and([Step::Child(*extension), Step::Url(*url, wanted.clone())]))
+            }
+            Operation::Where(of, condition) => {
+                let Operation::Binary(Operator::Equal, left, right, Sameness::Plain) = &**condition else {
+                    return None;
+                };
+                let (Operation::Child(this, name), Operation::Text(wanted)) = (&**left, &**right) else { return None };
+                matches!(**this, Operation::This).then_some(())?;
+                Some(Self::of(of)?.and([Step::Only(*name, wanted.clone())]))
+            }
+            _ => None,
+        }
+    }
+
+    fn and<const N: usize>(mut self, steps: [Step; N]) -> Self {
+        self.all.extend(steps);
+        self
+    }
+
+    /// Whether it is `$this`: the focus may be a value that is no node.
+    pub(crate) fn is_this(&self) -> bool {
+        !self.from_root && self.firsts.is_empty() && self.all.is_empty()
+    }
+
+    /// Hands on each node.
+    pub(crate) fn each(&self, evaluator: &Evaluator<'_>, focus: Option<Item<'_>>, visit: &mut impl FnMut(u32)) {
+        let start = match focus {
+            _ if self.from_root => Some(0),
+            Some(Item::Node(number)) => Some(number),
+            _ => None,
+        };
+        let node = self.firsts.iter().fold(start, |node, steps| first(evaluator, steps, node?));
+        if let Some(node) = node {
+            each(evaluator, &self.all, node, visit);
+        }
+    }
+}
+
+/// The first node that the steps reach.
+fn first(evaluator: &Evaluator<'_>, steps: &[Step], node: u32) -> Option<u32> {
+    let Some((step, rest)) = steps.split_first() else { return Some(node) };
+    let Step::Child(name) = step else {
+        return if passes(evaluator, step, node) { first(evaluator, rest, node) } else { None };
+    };
+    let mut next = evaluator.arena.first(node, *name);
+    while next != NONE {
+        let found = evaluator.arena.node(next);
+        if found.name != *name {
+            break;
+        }
+        let reached = first(evaluator, rest, next);
+        if reached.is_some() {
+            return reached;
+        }
+        next = found.next;
+    }
+    None
+}
+
+/// Every node that the steps reach.
+fn each(evaluator: &Evaluator<'_>, steps: &[Step], node: u32, visit: &mut impl FnMut(u32)) {
+    let Some((step, rest)) = steps.split_first() else { return visit(node) };
+    let Step::Child(name) = step else {
+        if passes(evaluator, step, node) {
+            each(evaluator, rest, node, visit);
+        }
+        return;
+    };
+    let mut next = evaluator.arena.first(node, *name);
+    while next != NONE {
+        let found = evaluator.arena.node(next);
+        if found.name != *name {
+            break;
+        }
+        each(evaluator, rest, next, visit);
+        next = found.next;
+    }
+}
+
+fn passes(evaluator: &Evaluator<'_>, step: &Step, node: u32) -> bool {
+    let (Step::Only(name, wanted) | Step::Url(name, wanted)) = step else { return true };
+    let first = evaluator.arena.first(node, *name);
+    if first == NONE {
+        return false;
+    }
+    let child = evaluator.arena.node(first);
+    let alone = child.next == NONE || evaluator.arena.node(child.next).name != *name;
+    let (Value::Text(piece), true) = (child.value, alone || matches!(step, Step::Url(..))) else { return false };
+    evaluator.arena.text(evaluator.resource, piece) == wanted
+}
