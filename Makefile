@@ -13,7 +13,7 @@ export FHIRVEST_CONFORMANCE_PYTHON := $(CURDIR)/$(CONFORMANCE_VENV)/bin/python
 export FHIRVEST_SHARED := $(abspath $(or $(FHIRVEST_SHARED),../shared))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e conformance tables bench doc ci fmt clippy deny boundaries venv release
+.PHONY: help run test check e2e conformance tables bench doc ci fmt clippy deny boundaries venv release schemas
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -54,6 +54,10 @@ boundaries: ## Check the crates' boundaries and the size of files
 	$(PYTHON) .ci/boundaries.py
 
 check: fmt clippy boundaries ## What to run before a commit
+
+schemas: ## Write config/schema anew from the program
+	mkdir -p config/schema
+	for kind in job api platform value-sets; do $(CARGO) run --quiet --package fhirvest -- config schema $$kind > config/schema/$$kind.json || exit 1; done
 
 release: ## Build the binary to ship
 	$(CARGO) build --release --package fhirvest

@@ -3,6 +3,7 @@
 
 mod apis;
 mod check;
+mod config_mistakes;
 mod first_run;
 mod harness;
 mod killed;

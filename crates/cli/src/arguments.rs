@@ -53,6 +53,11 @@ pub(crate) enum Command {
     /// Run jobs now: all of them, or those named
     #[command(after_help = "Example: fhirvest run provider-directory --max-pages 2")]
     Run(Run),
+    /// Stay up and run every job at its time
+    #[command(
+        after_help = "Example: fhirvest schedule --listen 127.0.0.1:9464\nSIGTERM ends the runs after the page in flight; SIGHUP reads the jobs again."
+    )]
+    Schedule(Schedule),
     /// Crawl a FHIR server that has no configuration, with the built-in views
     #[command(after_help = "Example: fhirvest harvest https://fhir.example.org/r4 -r Practitioner,Location -o lake")]
     Harvest(Harvest),
@@ -143,8 +148,43 @@ pub(crate) struct Run {
     /// Stop each search after so many pages: a sample, never published as complete
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_pages: Option<u64>,
+    /// Write the run's numbers for node-exporter's textfile collector into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) metrics_dir: Option<Utf8PathBuf>,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schedule {
+    /// Serve /healthz, /metrics and a page of the jobs there
+    #[arg(long, value_name = "ADDR", conflicts_with = "print")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Print the same schedule for another scheduler, and end
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) print: Option<ScheduleForm>,
+    /// Where the APIs are reached: local, qa, production
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Rehearse: set the clock, and let it go so many times as fast: 2026-03-08T06:50:00Z*60
+    #[arg(long, hide = true, value_name = "TIME[*SPEED]", value_parser = parse_clock)]
+    pub(crate) clock: Option<(chrono::DateTime<chrono::Utc>, u32)>,
+}
+
+fn parse_clock(text: &str) -> Result<(chrono::DateTime<chrono::Utc>, u32), String> {
+    let (time, speed) = text.split_once('*').unwrap_or((text, "1"));
+    let time = time.parse().map_err(|error| format!("{time:?}: {error}"))?;
+    Ok((time, speed.parse().map_err(|error| format!("{speed:?}: {error}"))?))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScheduleForm {
+    /// Lines of a crontab
+    Cron,
+    /// A script that writes systemd services and timers
+    Systemd,
+    /// Manifests of CronJobs
+    Kubernetes,
 }
 
 #[derive(Debug, Args)]
@@ -295,6 +335,8 @@ pub(crate) enum SchemaKind {
     Api,
     /// A file of `config/platforms/`
     Platform,
+    /// `config/value-sets.toml`
+    ValueSets,
 }
 
 #[derive(Debug, Args)]

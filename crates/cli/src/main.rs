@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod output;
+mod progress;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ async fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     let global = &arguments.global;
     match &arguments.command {
         Command::Run(run) => commands::run::run(global, run).await,
+        Command::Schedule(schedule) => commands::schedule::schedule(global, schedule).await,
         Command::Harvest(harvest) => commands::run::harvest(global, harvest).await,
         Command::Check(check) => commands::check::check(global, check).await,
         Command::Flatten(flatten) => commands::flatten::flatten(flatten),

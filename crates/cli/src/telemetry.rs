@@ -3,10 +3,14 @@
 use std::io;
 
 use fhirvest_crawler::event::{Event, EventSink};
-use tokio::sync::watch;
+use fhirvest_jobs::schedule::Order;
+use tokio::sync::{mpsc, watch};
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::arguments::{Global, LogFormat};
+use crate::{
+    arguments::{Global, LogFormat},
+    progress,
+};
 
 /// Starts logging. `RUST_LOG` overrides `-v` and `-q`.
 pub(crate) fn start(global: &Global) {
@@ -18,11 +22,29 @@ pub(crate) fn start(global: &Global) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr());
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).with_target(false);
+    let lines = fmt().with_env_filter(filter).with_writer(progress::writer).with_ansi(colour).with_target(false);
     match global.log_format {
         LogFormat::Text => lines.without_time().compact().init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
     }
+}
+
+/// What a scheduler is told by signals: SIGHUP reads the jobs again, SIGTERM and SIGINT stop it.
+pub(crate) fn orders() -> mpsc::Receiver<Order> {
+    let (orders, received) = mpsc::channel(1);
+    #[cfg(unix)]
+    if let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        let orders = orders.clone();
+        tokio::spawn(
+            async move { while hang_up.recv().await.is_some() && orders.send(Order::Reload).await.is_ok() {} },
+        );
+    }
+    tokio::spawn(async move {
+        stop_signal().await;
+        // Where nobody receives it, the scheduler has stopped already.
+        let _ = orders.send(Order::Stop).await;
+    });
+    received
 }
 
 /// Waits for SIGINT or SIGTERM.
@@ -66,13 +88,13 @@ impl EventSink for LogEvents {
                 tracing::warn!(url, delay, reason, retry, "waiting before another attempt");
             }
             Event::PageCommitted { resource_type, partition, counts, server_total } => {
-                tracing::debug!(resource_type, partition, new = counts.archived, server_total, "page");
+                tracing::debug!("type" = resource_type, partition, new = counts.archived, server_total, "page");
             }
             Event::PartitionEnded { partition, ended_by } => {
                 tracing::debug!(partition, %ended_by, "partition ended");
             }
             Event::TypeEnded { resource_type, status, unique } => {
-                tracing::info!(resource_type, %status, resources = unique, "type ended");
+                tracing::info!("type" = resource_type, %status, resources = unique, "type ended");
             }
             // Events of a newer crawler say nothing to this log.
             _ => {}

@@ -70,6 +70,18 @@ pub trait EventSink: Send + Sync + 'static {
     fn event(&self, event: &Event);
 }
 
+/// Several who want to know, told in this order.
+#[derive(Clone, Default)]
+pub struct Several(pub Vec<std::sync::Arc<dyn EventSink>>);
+
+impl EventSink for Several {
+    fn event(&self, event: &Event) {
+        for sink in &self.0 {
+            sink.event(event);
+        }
+    }
+}
+
 /// Nobody wants to know.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;

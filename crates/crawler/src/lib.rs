@@ -39,6 +39,7 @@ pub mod store;
 pub mod strategy;
 mod suspicion;
 pub mod transport;
+pub mod webhook;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `fhirvest config`.
 
 use fhirvest_jobs::{
-    config::{PlatformFile, PublisherFile, Settings},
+    config::{PlatformFile, PublisherFile, Settings, ValueSets},
     run::Exit,
 };
 
@@ -24,11 +24,16 @@ pub(crate) fn config(global: &Global, command: &Config) -> Result<Exit, Failure>
                 output::data(&output::table(&["setting", "value", "from"], rows))?;
             }
         }
-        Config::Schema { kind } => match kind {
-            SchemaKind::Job => output::json(&schemars::schema_for!(Settings))?,
-            SchemaKind::Platform => output::json(&schemars::schema_for!(PlatformFile))?,
-            SchemaKind::Api => output::json(&schemars::schema_for!(PublisherFile))?,
-        },
+        Config::Schema { kind } => {
+            let schema = match kind {
+                SchemaKind::Job => schemars::schema_for!(Settings),
+                SchemaKind::Platform => schemars::schema_for!(PlatformFile),
+                SchemaKind::Api => schemars::schema_for!(PublisherFile),
+                SchemaKind::ValueSets => schemars::schema_for!(ValueSets),
+            };
+            let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::new(Exit::Bug, &error))?;
+            output::data(&text)?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ pub(crate) mod flatten;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod sandbox;
+pub(crate) mod schedule;
 pub(crate) mod views;
 
 use fhirvest_jobs::config::Loader;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fhirvest_crawler::event::Several;
 use fhirvest_jobs::{
     clock::Clock,
     config::{Auth, ConfigError, Job, Loader, ResourceConfig, SecretRef, Source},
@@ -14,7 +15,9 @@ use crate::{
     arguments::{Global, Harvest, Run},
     commands::sandbox::Embedded,
     failure::Failure,
-    output, telemetry,
+    output,
+    progress::Progress,
+    telemetry,
 };
 
 /// The name of the environment of an ad-hoc crawl: `config/harvest.toml` may lay settings over the defaults.
@@ -26,6 +29,7 @@ const GUIDES: [&str; 3] = ["plan-net/*", "formulary/*", "patient-access/*"];
 pub(crate) async fn run(global: &Global, arguments: &Run) -> Result<Exit, Failure> {
     let mut flags = super::lake_flag(global);
     flags.extend(arguments.environment.clone().map(|name| ("environment".to_owned(), name)));
+    flags.extend(arguments.metrics_dir.as_ref().map(|path| ("metrics.textfile_dir".to_owned(), path.to_string())));
     let jobs = super::loader(global, flags).jobs(&arguments.names)?;
     if jobs.is_empty() {
         return Err(Failure::usage(format!("there are no jobs in {}", global.jobs)));
@@ -36,13 +40,13 @@ pub(crate) async fn run(global: &Global, arguments: &Run) -> Result<Exit, Failur
         max_pages: arguments.max_pages,
         json: arguments.json.json,
     };
-    execute(&jobs, &plan).await
+    execute(global, &jobs, &plan).await
 }
 
 pub(crate) async fn harvest(global: &Global, arguments: &Harvest) -> Result<Exit, Failure> {
     let job = ad_hoc(global, arguments)?;
     let plan = Plan { fresh: arguments.fresh, only: &[], max_pages: arguments.max_pages, json: arguments.json.json };
-    execute(&[job], &plan).await
+    execute(global, &[job], &plan).await
 }
 
 struct Plan<'a> {
@@ -53,7 +57,7 @@ struct Plan<'a> {
 }
 
 /// Checks everything that can be checked beforehand for every job, then runs them one after the other.
-async fn execute(jobs: &[Job], plan: &Plan<'_>) -> Result<Exit, Failure> {
+async fn execute(global: &Global, jobs: &[Job], plan: &Plan<'_>) -> Result<Exit, Failure> {
     for job in jobs {
         ViewSet::compile(&job.views).map_err(run::RunError::from)?;
     }
@@ -61,19 +65,22 @@ async fn execute(jobs: &[Job], plan: &Plan<'_>) -> Result<Exit, Failure> {
     let bindings = jobs.iter().map(|job| Binding::new(job, sandbox.of(job))).collect::<Result<Vec<_>, _>>()?;
     let (cancel, cancelled) = watch::channel(false);
     telemetry::cancel_on_signal(cancel);
+    let progress = Arc::new(Progress::new(global));
     let options = RunOptions {
         fresh: plan.fresh,
         only: plan.only.to_vec(),
         max_pages: plan.max_pages,
         clock: Clock::System,
         cancel: cancelled.clone(),
-        events: Arc::new(telemetry::LogEvents),
+        events: Arc::new(Several(vec![Arc::new(telemetry::LogEvents), Arc::clone(&progress) as _])),
         hosts: Arc::default(),
     };
     let mut exit = Exit::Done;
     let mut reports: Vec<RunReport> = Vec::new();
-    for (job, binding) in jobs.iter().zip(&bindings) {
-        match run::run(job, binding, &options).await {
+    for (job, binding) in jobs.iter().zip(bindings) {
+        let ended = run::attended(job, Ok(binding), &options, None).await;
+        progress.end();
+        match ended {
             Ok(report) => {
                 exit = exit.worst(report.exit_code);
                 output::report(&report, plan.json)?;

@@ -64,7 +64,7 @@ pub(crate) async fn sandbox(global: &Global, arguments: &Sandbox) -> Result<Exit
     Ok(Exit::Done)
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let failed = |error| Failure::io(format!("{address} cannot be listened on"), &error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

@@ -75,6 +75,9 @@ impl<'a> Checker<'a> {
             if let Some(property) = properties.and_then(|known| known.get(key.get_ref().as_ref())) {
                 self.value(value, property, &at);
             } else if let Some(other @ Value::Object(_)) = others {
+                if let Some(format) = schema.pointer("/propertyNames/format").and_then(Value::as_str) {
+                    self.format(key.span(), key.get_ref(), format, &at);
+                }
                 self.value(value, other, &at);
             } else {
                 let help = nearest(key.get_ref(), properties.into_iter().flat_map(Map::keys).map(String::as_str));
@@ -125,6 +128,11 @@ impl<'a> Checker<'a> {
         if let Some(names) = names_of(schema) {
             return self.name(value, &names, path);
         }
+        if let (DeValue::String(_), true) = (value.get_ref(), is_reference_to_secret(schema)) {
+            let message = format!("`{path}` is a text, but a secret is never written into a file");
+            let help = "say where it is: { env = \"NAME\" }, { file = \"/path\" } or { command = [\"program\"] }";
+            return self.report(value.span(), message, Some(help.to_owned()));
+        }
         if let Some(branches) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array)
             && let Some(branch) = branches.iter().find(|branch| branch.get("type") != Some(&Value::from("null")))
         {
@@ -150,7 +158,17 @@ impl<'a> Checker<'a> {
                 self.value(element, item, &format!("{path}[{index}]"));
             }
         }
+        if let (DeValue::String(text), Some(format)) = (value.get_ref(), schema.get("format").and_then(Value::as_str)) {
+            self.format(value.span(), text, format, path);
+        }
         self.range(value, schema, path);
+    }
+
+    /// A text that has to have a form of its own.
+    fn format(&mut self, span: Range<usize>, text: &str, format: &str, path: &str) {
+        if let Err(wrong) = super::format::check(format, text) {
+            self.report(span, format!("`{path}`: {}", wrong.message), wrong.help);
+        }
     }
 
     fn name(&mut self, value: &Spanned<DeValue<'_>>, names: &[String], path: &str) {
@@ -204,6 +222,16 @@ fn names_of(schema: &Value) -> Option<Vec<String>> {
     branches.iter().map(|branch| branch.get("const")?.as_str().map(ToOwned::to_owned)).collect()
 }
 
+/// Whether a schema is that of [`super::SecretRef`]: a choice between the places where a secret may be.
+fn is_reference_to_secret(schema: &Value) -> bool {
+    let branches = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array);
+    let has = |key: &str| {
+        let at = format!("/properties/{key}");
+        branches.is_some_and(|branches| branches.iter().any(|branch| branch.pointer(&at).is_some()))
+    };
+    has("env") && has("file") && has("command")
+}
+
 fn allows(schema: &Value, name: &str) -> bool {
     match schema.get("type") {
         Some(Value::String(only)) => only == name,
@@ -240,12 +268,17 @@ fn article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
+/// Names that are too many to be listed.
+const MANY: usize = 40;
+
 /// The nearest of the known names, or all of them where none is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
     let best = known.iter().map(|other| (strsim::jaro_winkler(name, other), other)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((score, other)) if score > 0.8 => format!("did you mean `{other}`?"),
+        // Who wants to read a hundred names?
+        Some((_, other)) if known.len() > MANY => format!("the nearest of {} is `{other}`", known.len()),
         Some(_) => format!("known here: {}", known.join(", ")),
         None => "no key is known here".to_owned(),
     }
@@ -275,14 +308,16 @@ mod tests {
         assert_eq!(mistakes(job), Vec::<String>::new());
         assert_eq!(mistakes(include_str!("../../../../config/default.toml")), Vec::<String>::new());
         assert_eq!(
-            mistakes("[source]\nname='a'\nbase_url='x'\nauth = { kind = 'api-key', header='h', key = { env = 'K' } }"),
+            mistakes(
+                "[source]\nname='a'\nbase_url='https://x.example'\nauth = { kind = 'api-key', header='h', key = { env = 'K' } }"
+            ),
             Vec::<String>::new()
         );
     }
 
     #[test]
     fn all_mistakes_come_at_once_in_the_order_of_the_file() {
-        let text = "version = \"1\"\nshedule = \"1 2 * * *\"\nmin_coverage = 2\nrefresh = \"ful\"\n[rate]\nburts = 1\nburst = 0\n[resources.X]\npage_size = 'big'\n[source]\nauth = { kind = 'api-kei' }\n[limits]\nmax_wait = 3\n";
+        let text = "version = \"1\"\nshedule = \"1 2 * * *\"\nmin_coverage = 2\nrefresh = \"ful\"\n[rate]\nburts = 1\nburst = 0\n[resources.Basic]\npage_size = 'big'\n[source]\nauth = { kind = 'api-kei' }\n[limits]\nmax_wait = 3\n";
         let found = mistakes(text);
         insta::assert_snapshot!(found.join("\n"), @r#"
         job.toml:1:11: `version` is a string, but has to be a whole number
@@ -291,7 +326,7 @@ mod tests {
         job.toml:4:11: `refresh` can't be "ful" (did you mean `full`?)
         job.toml:6:1: unknown key `rate.burts` (did you mean `burst`?)
         job.toml:7:9: `rate.burst` is 0, but has to be 1 or more
-        job.toml:9:13: `resources.X.page_size` is a string, but has to be a whole number
+        job.toml:9:13: `resources.Basic.page_size` is a string, but has to be a whole number
         job.toml:11:10: `source.auth` is none of the kinds there are (use kind = "none" or kind = "api-key" or kind = "bearer" or kind = "basic" or kind = "oauth-code" or kind = "client-credentials" or kind = "smart-backend")
         job.toml:13:12: `limits.max_wait` is an integer, but has to be a string, as in "15m"
         "#);

@@ -4,26 +4,34 @@
 mod auth;
 mod catalog;
 mod check;
+mod format;
+mod layers;
 mod model;
 mod patients;
 mod platform;
 mod quantity;
 mod resource;
+mod rules;
 mod secret;
 mod shipped;
+mod show;
 
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use layers::{Layer, key};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::schedule::Timetable;
 
 pub use auth::{Auth, ClientAuth, OauthCode, SigningAlgorithm, SmartBackend};
 pub use catalog::{Api, ApiEnvironment, Blank, Publisher, PublisherFile};
 pub use check::Mistake;
 pub use model::{
-    LimitsConfig, Publish, Rate, Refresh, RewriteRule, SandboxConfig, Settings, SourceConfig, TrustedOrigin,
+    LimitsConfig, MetricsConfig, NotifyConfig, NotifyWhen, Publish, Rate, Refresh, RewriteRule, SandboxConfig,
+    Settings, SourceConfig, TrustedOrigin, WebhookConfig,
 };
 pub use patients::PatientsConfig;
 pub use platform::{PlatformFile, ValueSets};
@@ -34,6 +42,7 @@ pub use resource::{
 };
 pub use secret::{SecretError, SecretRef};
 pub use shipped::{ConfigText, DEFAULTS};
+pub use show::ShownValue;
 
 pub(crate) use check::{nearest, position};
 
@@ -121,6 +130,13 @@ pub struct Source {
     pub rewrite_next: Vec<RewriteRule>,
 }
 
+impl From<Source> for SourceConfig {
+    fn from(source: Source) -> Self {
+        let Source { name, base_url, platform, auth, trusted_origins, rewrite_next } = source;
+        Self { name, base_url, platform, auth, trusted_origins, rewrite_next }
+    }
+}
+
 impl Source {
     /// The path within the built-in sandbox, if that is where the source is.
     #[must_use]
@@ -144,17 +160,6 @@ pub struct Job {
     pub views: Vec<ConfigText>,
 }
 
-/// One resolved value and where it comes from, for `fhirvest config show`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ShownValue {
-    /// The key with its tables: `rate.burst`.
-    pub key: String,
-    /// The value as JSON text.
-    pub value: String,
-    /// The layer: a file, `environment variable …` or `flag`.
-    pub origin: String,
-}
-
 /// Where the configuration is and what is laid over it.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -166,11 +171,6 @@ pub struct Loader {
     pub variables: Option<BTreeMap<String, String>>,
     /// Values from flags by key, laid over everything.
     pub flags: Vec<(String, String)>,
-}
-
-struct Layer {
-    origin: String,
-    text: String,
 }
 
 impl Loader {
@@ -207,6 +207,12 @@ impl Loader {
                     mistakes.extend(more.into_iter().filter(|one| !mistakes.contains(one)).collect::<Vec<_>>());
                 }
                 Err(other) => return Err(other),
+            }
+        }
+        for (place, job) in jobs.iter().enumerate() {
+            if let Some(other) = jobs[..place].iter().find(|other| other.name == job.name) {
+                let message = format!("is the name of two files of {}: rename one", self.jobs);
+                return Err(ConfigError::Job { job: other.name.clone(), message });
             }
         }
         if mistakes.is_empty() { Ok(jobs) } else { Err(ConfigError::Invalid { mistakes }) }
@@ -290,52 +296,12 @@ impl Loader {
         self.merge(name, &self.layers(None, None)?)
     }
 
-    /// The resolved values of a job, or of no job, each with its origin.
-    ///
-    /// # Errors
-    /// As [`Loader::jobs`].
-    pub fn show(&self, job: Option<&str>) -> Result<Vec<ShownValue>, ConfigError> {
-        let file = job.map(|name| self.job_file(name)).transpose()?;
-        let environment = self.environment(file.as_ref())?;
-        let layers = self.layers(file, environment.as_deref())?;
-        let settings = self.merge(job.unwrap_or("(none)"), &layers)?;
-        let tables: Vec<(String, toml::Table)> = layers
-            .iter()
-            .filter_map(|layer| Some((layer.origin.clone(), layer.text.parse::<toml::Table>().ok()?)))
-            .collect();
-        let mut shown = Vec::new();
-        leaves(&serde_json::to_value(&settings).unwrap_or(Value::Null), "", &mut |key, value| {
-            let origin = self.origin(key, &tables);
-            shown.push(ShownValue { key: key.to_owned(), value: value.to_string(), origin });
-        });
-        Ok(shown)
-    }
-
-    fn origin(&self, key: &str, tables: &[(String, toml::Table)]) -> String {
-        if self.flags.iter().any(|(flag, _)| flag == key) {
-            return "flag".to_owned();
-        }
-        let variable = format!("FHIRVEST__{}", key.replace('.', "__").to_uppercase());
-        let set = match &self.variables {
-            Some(variables) => variables.contains_key(&variable),
-            None => std::env::var_os(&variable).is_some(),
-        };
-        if set {
-            return format!("environment variable {variable}");
-        }
-        let holds = |table: &toml::Table| {
-            let mut parts = key.split('.');
-            let first = parts.next().and_then(|part| table.get(part));
-            parts.try_fold(first?, |value, part| value.get(part)).map(|_| ())
-        };
-        let layer = tables.iter().rev().find(|(_, table)| holds(table).is_some());
-        layer.map_or_else(|| "built-in".to_owned(), |(origin, _)| origin.clone())
-    }
-
     fn job(&self, name: &str) -> Result<Job, ConfigError> {
         let file = self.job_file(name)?;
         let environment = self.environment(Some(&file))?;
-        let mut settings = self.merge(name, &self.layers(Some(file), environment.as_deref())?)?;
+        let layers = self.read_layers(Some(file), environment.as_deref())?;
+        self.no_mistakes(&layers, environment.as_deref())?;
+        let mut settings = self.merge(name, &layers)?;
         let name = settings.name.clone().unwrap_or_else(|| name.to_owned());
         let mut source = self.source(&name, &settings)?;
         self.preset(&name, &mut source, &mut settings)?;
@@ -343,6 +309,35 @@ impl Loader {
         let job = Job { name, api: settings.api.clone(), source, settings, views };
         job.validate()?;
         Ok(job)
+    }
+
+    /// Every mistake of a job's layers: those of each file by itself, and those of their values together.
+    fn no_mistakes(&self, layers: &[Layer], environment: Option<&str>) -> Result<(), ConfigError> {
+        let mut mistakes = mistakes_of(layers);
+        let mut values = layers::merged(layers);
+        if let (Value::Object(values), Some(environment)) = (&mut values, environment) {
+            values.insert("environment".to_owned(), environment.into());
+        }
+        let mut findings = rules::findings(&values, &rules::Known::of(self));
+        let text = |name: &str| values.get(name).and_then(Value::as_str);
+        if let (Some(api), Some(environment), None) = (text("api"), text("environment"), values.get("source")) {
+            match self.catalogued(api, environment) {
+                Ok(_) => {}
+                Err(Ok(message)) => findings.push(rules::Finding { key: key(&["api"]), message, help: None }),
+                Err(Err(ConfigError::Invalid { mistakes: more })) => mistakes.extend(more),
+                Err(Err(error)) => return Err(error),
+            }
+        }
+        for one in findings {
+            let found = layers::mistake(layers, &one.key, one.message, one.help);
+            // A key that is misspelt already explains what seems to be missing.
+            if !mistakes.contains(&found) {
+                mistakes.push(found);
+            }
+        }
+        let order = |file: &str| layers.iter().position(|layer| layer.origin == file);
+        mistakes.sort_by_key(|one| (order(&one.file), one.span.start));
+        if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { mistakes }) }
     }
 
     fn job_file(&self, name: &str) -> Result<Layer, ConfigError> {
@@ -374,6 +369,12 @@ impl Loader {
     }
 
     fn layers(&self, job: Option<Layer>, environment: Option<&str>) -> Result<Vec<Layer>, ConfigError> {
+        let layers = self.read_layers(job, environment)?;
+        let mistakes = mistakes_of(&layers);
+        if mistakes.is_empty() { Ok(layers) } else { Err(ConfigError::Invalid { mistakes }) }
+    }
+
+    fn read_layers(&self, job: Option<Layer>, environment: Option<&str>) -> Result<Vec<Layer>, ConfigError> {
         let mut layers = vec![Layer { origin: "built-in:default.toml".into(), text: DEFAULTS.into() }];
         let named = environment.map(|name| format!("{name}.toml"));
         for path in ["default.toml"].into_iter().chain(named.as_deref()) {
@@ -382,10 +383,7 @@ impl Loader {
             }
         }
         layers.extend(job);
-        let schema = Value::from(schemars::schema_for!(Settings));
-        let mistakes: Vec<Mistake> =
-            layers.iter().flat_map(|layer| check::check(&layer.origin, &layer.text, &schema)).collect();
-        if mistakes.is_empty() { Ok(layers) } else { Err(ConfigError::Invalid { mistakes }) }
+        Ok(layers)
     }
 
     fn merge(&self, job: &str, layers: &[Layer]) -> Result<Settings, ConfigError> {
@@ -522,17 +520,17 @@ impl Job {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let wrong = |message: String| Err(ConfigError::Job { job: self.name.clone(), message });
         for (what, name) in [("its name", &self.name), ("the name of its source", &self.source.name)] {
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-                return wrong(format!("{what}, {name:?}, may hold letters, digits and hyphens only"));
+            if let Err(mistake) = format::name(name) {
+                return wrong(format!("{what}: {}", mistake.message));
             }
         }
         if self.settings.resources.is_empty() {
             return wrong("has no [resources.<Type>]: say what to harvest".into());
         }
         for name in self.settings.resources.keys() {
-            if !fhirvest_fhir::elements::is_resource(name) {
-                let help = nearest(name, fhirvest_fhir::elements::resources());
-                return wrong(format!("FHIR R4 has no resource type `{name}` ({help})"));
+            if let Err(mistake) = format::resource_type(name) {
+                let help = mistake.help.unwrap_or_default();
+                return wrong(format!("{} ({help})", mistake.message));
             }
         }
         self.members()?;
@@ -553,20 +551,29 @@ impl Job {
                 }
             }
         }
-        if self.settings.timezone.parse::<chrono_tz::Tz>().is_err() {
-            return wrong(format!("{:?} is no time zone of the IANA database", self.settings.timezone));
-        }
+        self.timetable()?;
         if self.source.sandbox_path().is_none() {
             if let Some((key, _)) = self.source.auth.blanks().first() {
                 return wrong(format!("source.auth.{key} is not filled in"));
             }
-            match url::Url::parse(&self.source.base_url) {
-                Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {}
-                Ok(_) => return wrong(format!("base_url {:?} is not an http or https address", self.source.base_url)),
-                Err(error) => return wrong(format!("base_url {:?} is not an address: {error}", self.source.base_url)),
+            if let Err(mistake) = format::address(&self.source.base_url) {
+                let help = mistake.help.map(|help| format!(" ({help})")).unwrap_or_default();
+                return wrong(format!("base_url: {}{help}", mistake.message));
             }
         }
         Ok(())
+    }
+
+    /// When the job is due, if it has a schedule.
+    ///
+    /// # Errors
+    /// The schedule or the time zone is none.
+    pub fn timetable(&self) -> Result<Option<Timetable>, ConfigError> {
+        let wrong = |message: String| ConfigError::Job { job: self.name.clone(), message };
+        format::time_zone(&self.settings.timezone).map_err(|mistake| wrong(mistake.message))?;
+        let zone = self.settings.timezone.parse().unwrap_or(chrono_tz::Tz::UTC);
+        let table = self.settings.schedule.as_deref().map(|schedule| Timetable::new(schedule, zone)).transpose();
+        table.map_err(|error| wrong(error.to_string()))
     }
 
     /// Where the lake is.
@@ -587,16 +594,10 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn leaves(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                leaves(value, &at, visit);
-            }
-        }
-        other => visit(path, other),
-    }
+/// Every mistake that the files have each by itself.
+fn mistakes_of(layers: &[Layer]) -> Vec<Mistake> {
+    let schema = Value::from(schemars::schema_for!(Settings));
+    layers.iter().flat_map(|layer| check::check(&layer.origin, &layer.text, &schema)).collect()
 }
 
 /// Reads a TOML file that is no layer: all of it has to be there.

@@ -12,6 +12,7 @@ use super::{
     patients::PatientsConfig,
     quantity::{Size, Span},
     resource::ResourceConfig,
+    secret::SecretRef,
 };
 
 /// Everything one job needs, after the layers are put together: `config/default.toml` gives each key a value, the
@@ -22,6 +23,7 @@ pub struct Settings {
     /// The version of the file format: 1.
     pub version: u32,
     /// The job's name: letters, digits and hyphens; by default the file's name.
+    #[schemars(extend("format" = "name"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The catalogued API to harvest, as `publisher/api`. Either this or `source`.
@@ -32,11 +34,16 @@ pub struct Settings {
     pub source: Option<SourceConfig>,
     /// Where the API is reached: `local` (the built-in sandbox), `qa` or `production`, or a name of your own.
     pub environment: String,
-    /// When the job is due: five cron fields. Kept for a scheduler; cron calls `fhirvest run` in this version.
+    /// When `fhirvest schedule` runs the job: five cron fields, in the job's time zone.
+    #[schemars(extend("format" = "cron"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// The time zone of `schedule`, as in the IANA database.
+    #[schemars(extend("format" = "time-zone"))]
     pub timezone: String,
+    /// A run begins up to so much later than `schedule` says, by a delay that hangs on the job and the time, so that
+    /// many jobs do not begin at once.
+    pub jitter: Span,
     /// The views to flatten with, relative to `config/views`; `*` stands for any file name.
     pub views: Vec<String>,
     /// Whether each run asks for everything or only for what has changed.
@@ -64,12 +71,82 @@ pub struct Settings {
     pub limits: LimitsConfig,
     /// The resource types to harvest, and how.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "resource-type" }))]
     pub resources: BTreeMap<String, ResourceConfig>,
     /// Whose data the job asks for, where its API is about persons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patients: Option<PatientsConfig>,
     /// The built-in sandbox that `environment = "local"` reaches.
     pub sandbox: SandboxConfig,
+    /// Who is told how a run ended.
+    #[serde(default)]
+    pub notify: NotifyConfig,
+    /// Numbers for a monitoring system.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
+}
+
+/// Who is told how a run ended. A message that does not arrive never changes the run's own end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// After which runs.
+    #[serde(default)]
+    pub when: NotifyWhen,
+    /// A program with its arguments, called with the report as JSON on its standard input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// An address that the report is posted to as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookConfig>,
+    /// How long the program, or the address, may take.
+    #[serde(default = "half_a_minute")]
+    pub timeout: Span,
+}
+
+fn half_a_minute() -> Span {
+    Span(std::time::Duration::from_secs(30))
+}
+
+impl Default for NotifyConfig {
+    fn default() -> Self {
+        Self { when: NotifyWhen::default(), command: Vec::new(), webhook: None, timeout: half_a_minute() }
+    }
+}
+
+/// After which runs somebody is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyWhen {
+    /// Those that end with another exit code than 0.
+    #[default]
+    Problem,
+    /// All.
+    Always,
+}
+
+/// An address that the report of a run is posted to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// The address, where it is no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+    /// Where the address is to be found, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_url: Option<SecretRef>,
+    /// Where the token of an `Authorization: Bearer` header is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<SecretRef>,
+}
+
+/// Numbers for a monitoring system.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// The folder of node-exporter's textfile collector: after each run `fhirvest-<job>.prom` is written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub textfile_dir: Option<String>,
 }
 
 impl Settings {
@@ -120,8 +197,10 @@ pub enum Publish {
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     /// Its name in the lake: letters, digits and hyphens.
+    #[schemars(extend("format" = "name"))]
     pub name: String,
     /// The FHIR base URL, or `sandbox:/path` for an API of the built-in sandbox.
+    #[schemars(extend("format" = "base-url"))]
     pub base_url: String,
     /// The server family, one of `config/platforms/`, whose known habits preset strategies and rewrites.
     #[serde(default, skip_serializing_if = "Option::is_none")]

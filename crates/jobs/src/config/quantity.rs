@@ -52,7 +52,7 @@ impl fmt::Display for Size {
 }
 
 macro_rules! as_text {
-    ($type:ident, $example:literal, $description:literal) => {
+    ($type:ident, $format:literal, $example:literal, $description:literal) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = Cow::<'de, str>::deserialize(deserializer)?;
@@ -72,14 +72,14 @@ macro_rules! as_text {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "examples": [$example], "description": $description })
+                json_schema!({ "type": "string", "format": $format, "examples": [$example], "description": $description })
             }
         }
     };
 }
 
-as_text!(Span, "15m", "A length of time with its unit: 500ms, 60s, 15m, 2h, 7d.");
-as_text!(Size, "64MiB", "A number of bytes with its unit: 512KiB, 64MiB, 1GiB, 10MB.");
+as_text!(Span, "time-span", "15m", "A length of time with its unit: 500ms, 60s, 15m, 2h, 7d.");
+as_text!(Size, "byte-size", "64MiB", "A number of bytes with its unit: 512KiB, 64MiB, 1GiB, 10MB.");
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ pub struct ResourceConfig {
     pub strategy: Option<StrategyName>,
     /// Search parameters added to every search of this type.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "parameter" }))]
     pub params: BTreeMap<String, String>,
     /// Matches that the server is known to give at most of one search: a search that brings so many is taken for cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +147,7 @@ pub struct DateRangeConfig {
     pub param: Option<String>,
     /// Where the windows begin, as a date: what lies before is one window more. By default 2015-01-01.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
     pub start: Option<NaiveDate>,
     /// Matches from which a window is halved; by default 5000.
     #[serde(default, skip_serializing_if = "Option::is_none")]

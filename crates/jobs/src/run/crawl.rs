@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::{
     Binding, Exit, RunError, RunReport, Session,
     report::{judge, nothing_came},
+    traffic::{Counted, kept},
 };
 use crate::{
     clock::Clock,
@@ -72,7 +73,11 @@ impl Session<'_> {
 
     async fn ask(&self, store: Arc<CrawlStore>, record: &RunRecord) -> Result<CrawlOutcome, RunError> {
         let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
-        let events = Arc::clone(&self.options.events);
+        let folder = self.lake.run_dir(&record.run);
+        let rate = &self.job.settings.rate;
+        let counted =
+            Arc::new(Counted::new(Arc::clone(&self.options.events), kept(&folder)?, rate, self.options.clock));
+        let events: Arc<dyn EventSink> = Arc::clone(&counted) as _;
         let max_pages = self.options.max_pages;
         let (fetcher, source) = client(self.job, self.binding, hosts, Arc::clone(&events), cancel, max_pages)?;
         let limits = limits(&self.job.settings.limits, max_pages);
@@ -80,19 +85,20 @@ impl Session<'_> {
         let mut plans = plans.collect::<Result<Vec<ResourcePlan>, _>>()?;
         self.refresh(record, &mut plans, &fetcher, &source).await?;
         let concurrency = self.job.settings.rate.concurrency;
-        let members = self.members()?;
+        let members = self.members(&events)?;
         let crawl = Crawl::new(fetcher, store, source, limits, concurrency, events).with_members(members);
-        Ok(crawl.run(&plans).await?)
+        let outcome = crawl.run(&plans).await;
+        counted.keep(&folder)?;
+        Ok(outcome?)
     }
 
     /// A way for each member's requests, where each member has a token of their own.
-    fn members(&self) -> Result<Vec<Fetcher>, RunError> {
+    fn members(&self, events: &Arc<dyn EventSink>) -> Result<Vec<Fetcher>, RunError> {
         let own = self.binding.members.iter().filter_map(|member| member.credentials.clone());
         own.map(|credentials| {
             let binding = Binding { credentials, ..self.binding.clone() };
             let (hosts, cancel) = (Arc::clone(&self.options.hosts), self.options.cancel.clone());
-            let events = Arc::clone(&self.options.events);
-            Ok(client(self.job, &binding, hosts, events, cancel, self.options.max_pages)?.0)
+            Ok(client(self.job, &binding, hosts, Arc::clone(events), cancel, self.options.max_pages)?.0)
         })
         .collect()
     }

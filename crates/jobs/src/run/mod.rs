@@ -2,26 +2,31 @@
 //! interrupted goes on after the last of them.
 
 mod archived;
+mod attended;
 mod binding;
 mod crawl;
 mod publish;
 mod refresh;
 mod report;
 mod tables;
+mod traffic;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome, event::EventSink};
 use fhirvest_lake::{Lake, LakeError, Sensitivity};
+use tracing::Instrument;
 
 pub(crate) use crawl::client;
 
+pub use attended::attended;
 pub use binding::{Binding, Member, Sandbox};
 pub use publish::refresh_views_sql;
 pub use refresh::Refreshed;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
 pub use tables::StoreError;
+pub use traffic::{Answer, LatencyBucket, Traffic};
 
 use crate::{
     clock::Clock,
@@ -137,6 +142,12 @@ pub struct RunOptions {
 /// # Errors
 /// What keeps a run from beginning, or from keeping what it got. What the server did is no error: it is in the report.
 pub async fn run(job: &Job, binding: &Binding, options: &RunOptions) -> Result<RunReport, RunError> {
+    // Every line that is logged meanwhile says whose it is; the run's id is noted once there is one.
+    let span = tracing::info_span!("run", job = job.name, run = tracing::field::Empty);
+    in_span(job, binding, options).instrument(span).await
+}
+
+async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<RunReport, RunError> {
     let views = ViewSet::compile(&job.views)?;
     let types = asked_for(job, &options.only)?;
     let fingerprint = binding::fingerprint(job, binding, &types);
@@ -150,6 +161,7 @@ pub async fn run(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
         return Ok(report);
     }
     let record = session.begin(&fingerprint)?;
+    tracing::Span::current().record("run", &record.run);
     let outcomes = if record.state == RunState::Crawled {
         session.sealed_outcomes(&record)?
     } else {
@@ -392,6 +404,7 @@ impl Session<'_> {
         Ok(RunReport {
             run: record.run.clone(),
             job: self.job.name.clone(),
+            api: self.job.api.clone(),
             source: self.job.source.name.clone(),
             environment: self.job.settings.environment.clone(),
             base_url: self.binding.shown_base(),
@@ -406,6 +419,7 @@ impl Session<'_> {
             refreshed: self.refreshes(&record.run)?,
             tables: Vec::new(),
             failures: Vec::new(),
+            traffic: traffic::kept(&self.lake.run_dir(&record.run))?,
             retry_not_before: None,
             next_step: String::new(),
         })

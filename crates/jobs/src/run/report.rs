@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome};
 use serde::{Deserialize, Serialize};
 
-use super::Refreshed;
+use super::{Refreshed, Traffic};
 use crate::flatten::RowFailure;
 
 /// How the program ends; the contract's exit codes.
@@ -133,6 +133,9 @@ pub struct RunReport {
     pub run: String,
     /// The job.
     pub job: String,
+    /// The catalogued API, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub api: Option<String>,
     /// The source's name in the lake.
     pub source: String,
     /// The environment.
@@ -161,6 +164,9 @@ pub struct RunReport {
     /// Resources that could not be flattened, the first of them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub failures: Vec<NamedFailure>,
+    /// What was asked, how fast, and how long the server took; nothing where no request went out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traffic: Option<Traffic>,
     /// The server asked not to be asked before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_not_before: Option<DateTime<Utc>>,

@@ -1,0 +1,151 @@
+//! How far a crawl is: on a terminal one bar a resource type, elsewhere a line every so often.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use fhirvest_crawler::event::{Event, EventSink};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::arguments::{Global, LogFormat};
+
+/// Where nobody watches, a type says so often how far it is.
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
+
+/// The bars of this process: log lines go above them.
+static BARS: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Standard error, with the bars out of the way.
+pub(crate) fn writer() -> impl Write {
+    AboveBars
+}
+
+struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let write = || io::stderr().lock().write(bytes);
+        BARS.get().map_or_else(write, |bars| bars.suspend(write))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Somebody who shows how far a crawl is.
+pub(crate) struct Progress {
+    bars: Option<MultiProgress>,
+    types: Mutex<BTreeMap<String, Line>>,
+}
+
+struct Line {
+    bar: ProgressBar,
+    pages: u64,
+    resources: u64,
+    /// What is on record: since the first page, and when it was last told.
+    since: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    /// Bars where a person sees them and no log is in their way; else lines.
+    pub(crate) fn new(global: &Global) -> Self {
+        let wanted = global.log_format == LogFormat::Text && !global.quiet && global.verbose == 0;
+        let bars = (wanted && io::stderr().is_terminal()).then(|| BARS.get_or_init(MultiProgress::new).clone());
+        Self { bars, types: Mutex::default() }
+    }
+
+    /// Takes the bars of a job away.
+    pub(crate) fn end(&self) {
+        let lines = std::mem::take(&mut *self.lock());
+        for line in lines.values() {
+            line.bar.finish_and_clear();
+        }
+        if let Some(bars) = &self.bars {
+            // A terminal that is gone has no bars either.
+            let _ = bars.clear();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Line>> {
+        self.types.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, name: &str) -> Line {
+        let bar = match &self.bars {
+            Some(bars) => bars.add(ProgressBar::no_length()),
+            None => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+        };
+        bar.set_style(style(UNKNOWN));
+        bar.set_prefix(name.to_owned());
+        let now = Instant::now();
+        Line { bar, pages: 0, resources: 0, since: now, told: now }
+    }
+
+    fn page(&self, name: &str, new: u64, total: Option<u64>) {
+        let mut types = self.lock();
+        let line = types.entry(name.to_owned()).or_insert_with(|| self.line(name));
+        line.pages += 1;
+        line.resources += new;
+        if let Some(total) = total.filter(|total| Some(*total) != line.bar.length()) {
+            line.bar.set_style(style(KNOWN));
+            line.bar.set_length(total);
+        }
+        line.bar.set_position(line.resources);
+        line.bar.set_message(format!("{} pages", line.pages));
+        if self.bars.is_none() && line.told.elapsed() >= BETWEEN_LINES {
+            line.told = Instant::now();
+            line.tell(name, total);
+        }
+    }
+}
+
+impl Line {
+    /// A log line: how much, how fast, and how long it may still take.
+    fn tell(&self, name: &str, server_total: Option<u64>) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        #[allow(clippy::cast_precision_loss, reason = "a rate for a person to read")]
+        let per_second = self.resources as f64 / seconds.max(0.001);
+        #[allow(clippy::cast_precision_loss, reason = "as above")]
+        let left = server_total.map(|total| total.saturating_sub(self.resources) as f64 / per_second.max(0.001));
+        let (per_second, left) = (format!("{per_second:.0}"), left.map(|left| format!("{left:.0}")));
+        let (pages, resources) = (self.pages, self.resources);
+        tracing::info!("type" = name, pages, resources, server_total, per_second, seconds_left = left, "crawling");
+    }
+}
+
+/// Of a type whose size the server tells, and of one whose size it does not.
+const KNOWN: &str = "{prefix:24} {bar:24} {human_pos}/{human_len} {per_sec} {eta} left, {wide_msg}";
+const UNKNOWN: &str = "{prefix:24} {spinner} {human_pos} {per_sec} {elapsed}, {wide_msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl EventSink for Progress {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::PageCommitted { resource_type, counts, server_total, .. } => {
+                self.page(resource_type, counts.archived, *server_total);
+            }
+            Event::Waiting { url, delay, reason, .. } => {
+                let types = self.lock();
+                let path = url.split('?').next().unwrap_or_default();
+                let waiting = types.iter().find(|(name, _)| path.split('/').any(|part| part == name.as_str()));
+                if let Some((_, line)) = waiting {
+                    line.bar.set_message(format!("waiting {:.0} s: {reason}", delay.as_secs_f64()));
+                }
+            }
+            Event::TypeEnded { resource_type, status, .. } => {
+                if let Some(line) = self.lock().get(resource_type) {
+                    line.bar.abandon_with_message(format!("{} pages, {status}", line.pages));
+                }
+            }
+            _ => {}
+        }
+    }
+}

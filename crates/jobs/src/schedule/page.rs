@@ -1,0 +1,76 @@
+//! The scheduler's page: jobs, last runs, next times, coverage. One file, no scripts, nothing from elsewhere.
+
+use chrono::{DateTime, Utc};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Board, JobOnBoard};
+use crate::{report::STYLE, run::Exit};
+
+/// Renders the page.
+#[must_use]
+pub fn page(board: &Board) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content="30";
+                title { "fhirvest schedule" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "fhirvest schedule" }
+                    p { "As of " (time(board.at)) ". " @if board.draining { strong { "Stopping." } } }
+                    @if let Some(problem) = &board.reload_problem {
+                        p.bad { "The jobs could not be read again; the old ones stay:" }
+                        pre { (problem) }
+                    }
+                }
+                main {
+                    div.scroll { table {
+                        thead { tr {
+                            th { "job" } th { "schedule" } th { "next" } th { "state" } th { "last run" } th { "ended" }
+                            th { "coverage" }
+                        } }
+                        tbody { @for job in &board.jobs { (row(job)) } }
+                    } }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn row(job: &JobOnBoard) -> Markup {
+    html! { tr {
+        th scope="row" { (job.job) }
+        td { code { (job.schedule) } " " (job.timezone) }
+        td {
+            @match job.next { Some(next) => (time(next)), None => "–" }
+            @if let Some(because) = &job.because { br; small { (because) } }
+        }
+        td {
+            @match job.running_since { Some(since) => { "running since " (time(since)) } None => "waiting" }
+            @if job.skipped > 0 { br; small { (job.skipped) " time(s) skipped while running" } }
+        }
+        @match &job.last {
+            Some(last) => {
+                td { (last.run) br; small { (time(last.started_at)) } }
+                td class=(if last.exit == Exit::Done { "good" } else { "bad" }) {
+                    "exit " (last.exit.code())
+                    @if last.exit != Exit::Done { br; small { (last.next_step) } }
+                }
+                td { @for (name, status, coverage) in &last.types {
+                    div { (name) ": " (status) @if let Some(share) = coverage { " " (format!("{:.1} %", share * 100.0)) } }
+                } }
+            }
+            None => { td { "–" } td { "–" } td { "–" } }
+        }
+    } }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
