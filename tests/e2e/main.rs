@@ -4,6 +4,7 @@
 mod apis;
 mod check;
 mod config_mistakes;
+mod conformance;
 mod first_run;
 mod harness;
 mod killed;
@@ -12,3 +13,4 @@ mod platforms;
 mod refreshed;
 mod sensitive;
 mod tables;
+mod views;

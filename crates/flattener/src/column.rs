@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder,
-        Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+        Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder,
+        Int32Builder, Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
     },
     buffer::{NullBuffer, OffsetBuffer},
     datatypes::{DataType, Field, TimeUnit},
     error::ArrowError,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use fhirvest_fhir::temporal;
 
 use crate::{
@@ -27,9 +28,16 @@ pub(crate) enum Scalar {
     Int64,
     Float64,
     Date,
-    Timestamp { zoned: bool },
+    Timestamp {
+        zoned: bool,
+    },
     Time,
-    Decimal { precision: u8, scale: i8 },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
+    /// Bytes, which are base64 in JSON.
+    Binary,
 }
 
 impl Scalar {
@@ -41,6 +49,7 @@ impl Scalar {
                 Some("integer" | "positiveInt" | "unsignedInt") => Self::Int32,
                 Some("integer64") => Self::Int64,
                 Some("instant") => Self::Timestamp { zoned: true },
+                Some("base64Binary") => Self::Binary,
                 _ => Self::Text,
             });
         };
@@ -55,6 +64,7 @@ impl Scalar {
             "TIMESTAMP" => Self::Timestamp { zoned: false },
             "TIME" => Self::Time,
             "BOOLEAN" => Self::Boolean,
+            "BINARY" | "VARBINARY" | "BINARY VARYING" | "BLOB" => Self::Binary,
             "INTEGER" | "INT" | "SMALLINT" => Self::Int32,
             "BIGINT" => Self::Int64,
             "DOUBLE PRECISION" | "DOUBLE" | "FLOAT" | "REAL" => Self::Float64,
@@ -85,6 +95,7 @@ impl Scalar {
             Self::Timestamp { zoned } => DataType::Timestamp(TimeUnit::Microsecond, zoned.then(|| "UTC".into())),
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+            Self::Binary => DataType::Binary,
         }
     }
 
@@ -100,6 +111,7 @@ impl Scalar {
             Self::Timestamp { zoned: false } => "TIMESTAMP".into(),
             Self::Time => "TIME".into(),
             Self::Decimal { precision, scale } => format!("DECIMAL({precision},{scale})"),
+            Self::Binary => "BLOB".into(),
         }
     }
 }
@@ -127,6 +139,7 @@ enum Values {
     Timestamp(TimestampMicrosecondBuilder, bool),
     Time(Time64MicrosecondBuilder),
     Decimal(Decimal128Builder, u8, i8),
+    Binary(BinaryBuilder),
 }
 
 impl Builder {
@@ -142,6 +155,7 @@ impl Builder {
                 let builder = TimestampMicrosecondBuilder::new().with_data_type(scalar.arrow());
                 Values::Timestamp(builder, zoned)
             }
+            Scalar::Binary => Values::Binary(BinaryBuilder::new()),
             Scalar::Time => Values::Time(Time64MicrosecondBuilder::new()),
             Scalar::Decimal { precision, scale } => {
                 Values::Decimal(Decimal128Builder::new().with_data_type(scalar.arrow()), precision, scale)
@@ -224,6 +238,10 @@ impl Values {
                 let micros = evaluator.with_text(item, temporal::time_micros).flatten();
                 micros.map(|micros| builder.append_value(micros)).is_some()
             }
+            Self::Binary(builder) => {
+                let bytes = evaluator.with_text(item, bytes).flatten();
+                bytes.map(|bytes| builder.append_value(bytes)).is_some()
+            }
             Self::Decimal(builder, precision, scale) => {
                 let (precision, scale) = (u32::from(*precision), u32::from(scale.unsigned_abs()));
                 let digits = evaluator.number(item).and_then(|number| number.at_scale(scale, precision));
@@ -247,6 +265,7 @@ impl Values {
             Self::Timestamp(builder, _) => builder.append_null(),
             Self::Time(builder) => builder.append_null(),
             Self::Decimal(builder, _, _) => builder.append_null(),
+            Self::Binary(builder) => builder.append_null(),
         }
     }
 
@@ -266,8 +285,15 @@ impl Values {
             Self::Timestamp(builder, _) => Arc::new(builder.finish()),
             Self::Time(builder) => Arc::new(builder.finish()),
             Self::Decimal(builder, _, _) => Arc::new(builder.finish()),
+            Self::Binary(builder) => Arc::new(builder.finish()),
         }
     }
+}
+
+/// The bytes of a base64Binary; white space within it is allowed (R4, datatypes).
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let clean: String = text.split_whitespace().collect();
+    STANDARD.decode(clean).ok()
 }
 
 /// A value as text. A JSON number where a string belongs keeps its digits: real servers send NPIs as numbers, and

@@ -6,6 +6,7 @@ use arrow::{
     datatypes::{DataType, Int32Type, Int64Type},
     util::display::array_value_to_string,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use crate::{Plan, number::Decimal, parse_view};
@@ -133,6 +134,7 @@ fn value_of(column: &dyn Array, row: usize, decimal: bool) -> Result<Value, Stri
         DataType::Boolean => Value::from(column.as_boolean().value(row)),
         DataType::Int32 => Value::from(column.as_primitive::<Int32Type>().value(row)),
         DataType::Int64 => Value::from(column.as_primitive::<Int64Type>().value(row)),
+        DataType::Binary => Value::from(STANDARD.encode(column.as_binary::<i32>().value(row))),
         DataType::List(_) => {
             let list = column.as_list::<i32>().value(row);
             let values = (0..list.len()).map(|place| value_of(list.as_ref(), place, decimal));

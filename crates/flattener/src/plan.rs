@@ -230,7 +230,7 @@ impl Columns {
     fn add(&mut self, column: &Column, shape: &Shape, compiler: &mut Compiler<'_>) -> usize {
         let fhir_type = compiler.column_type(column, shape);
         let scalar = Scalar::of(fhir_type.as_deref(), column.ansi_type.as_deref()).unwrap_or_else(|message| {
-            let cure = "DATE, TIME, TIMESTAMP WITH TIME ZONE, BOOLEAN, INTEGER, BIGINT, DOUBLE PRECISION, DECIMAL(18,6), VARCHAR";
+            let cure = "DATE, TIME, TIMESTAMP WITH TIME ZONE, BOOLEAN, INTEGER, BIGINT, DOUBLE PRECISION, DECIMAL(18,6), VARCHAR, BINARY";
             compiler.list.push(Diagnostic::error(Code::BadType, format!("{}/tag", column.pointer), message, cure));
             Scalar::Text
         });

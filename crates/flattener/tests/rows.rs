@@ -128,13 +128,38 @@ fn columns_are_typed_and_what_does_not_fit_is_counted() {
             1,
         ),
         ("qualification.code", r#""type":"string""#, "-", 1),
+        ("'aGVs bG8='", r#""type":"base64Binary""#, "68656c6c6f", 0),
+        ("'aGVsbG8'", r#""type":"base64Binary""#, "-", 1),
+        ("telecom.first().rank", "", "1", 0),
+        ("active", "", "true", 0),
+        ("meta.lastUpdated", "", "2020-08-05T19:21:12.746123Z", 0),
+        ("name.count() / 3", r#""tag":[{"name":"ansi/type","value":"DECIMAL(9,4)"}]"#, "0.6667", 0),
+        ("qualification.first()", "", r#"{"code":{"text":"Nobel"}}"#, 0),
+        ("extension('v').value", "", r#"{"value":1.50}"#, 0),
         ("qualification.code", r#""type":"CodeableConcept""#, r#"{"text":"Nobel"}"#, 0),
         ("name.family", r#""collection":true"#, "[Curie, Skłodowska]", 0),
         ("photo", r#""collection":true"#, "[]", 0),
     ] {
-        let (rows, counts) = rows(&format!(r#"{{"column":[{{"name":"c","path":"{path}",{more}}}]}}"#), "");
+        let comma = if more.is_empty() { "" } else { "," };
+        let (rows, counts) = rows(&format!(r#"{{"column":[{{"name":"c","path":"{path}"{comma}{more}}}]}}"#), "");
         assert_eq!((rows, counts.casts), (vec![value.to_owned()], vec![misfits]), "{path} {more}");
     }
+}
+
+#[test]
+fn objects_are_json_beside_their_own_fields() {
+    let columns = [column("n", "name[1]"), column("f", "name[1].family"), column("all", "qualification.first()")];
+    let (rows, counts) = rows(
+        &format!(
+            r#"{{"column":[{}]}},{{"column":[{}]}}"#,
+            columns.join(","),
+            column("c", "qualification.first().code.text")
+        ),
+        "",
+    );
+    let name = r#"{"use":"maiden","family":"Skłodowska"}"#;
+    assert_eq!(rows, [format!(r#"{name} Skłodowska {{"code":{{"text":"Nobel"}}}} Nobel"#)]);
+    assert_eq!(counts.casts, [0, 0, 0, 0]);
 }
 
 #[test]
