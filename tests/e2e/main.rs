@@ -11,6 +11,8 @@ mod killed;
 mod mistakes;
 mod platforms;
 mod refreshed;
+mod report;
+mod schedule;
 mod sensitive;
 mod tables;
 mod views;

@@ -78,6 +78,12 @@ pub(crate) enum Command {
     /// History: what was run, and what came of it
     #[command(after_help = "Example: fhirvest runs 20261123T020000Z-provider-directory --json")]
     Runs(Runs),
+    /// One web page about a run: what came, what changed, how good the data are, how the server behaved
+    #[command(after_help = "Example: fhirvest report 20261123T020000Z-provider-directory -o report.html")]
+    Report(Report),
+    /// The text that a publisher's help desk asks for; nothing about persons or credentials is in it
+    #[command(after_help = "Example: fhirvest support 20261123T020000Z-provider-directory")]
+    Support(Support),
     /// The catalogue: every API, how to sign in, and what is still to be filled in
     #[command(after_help = "Example: fhirvest apis show highmark/patient-access")]
     Apis(Apis),
@@ -305,6 +311,25 @@ pub(crate) struct Runs {
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Where to write the page; - is standard output
+    #[arg(short, long, value_name = "FILE", required_unless_present = "json")]
+    pub(crate) output: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Support {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -42,6 +42,8 @@ async fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Views(views) => commands::views::views(global, views),
         Command::Conformance(conformance) => commands::conformance::conformance(conformance),
         Command::Runs(runs) => commands::runs::runs(global, runs),
+        Command::Report(report) => commands::report::report(global, report),
+        Command::Support(support) => commands::report::support(global, support),
         Command::Apis(apis) => commands::apis::apis(global, apis),
         Command::Config(config) => commands::config::config(global, config),
         Command::Sandbox(sandbox) => commands::sandbox::sandbox(global, sandbox).await,

@@ -28,6 +28,7 @@ pub mod history;
 pub mod input;
 pub mod layout;
 pub mod publish;
+pub mod read;
 pub mod table;
 pub mod views_sql;
 

@@ -84,6 +84,12 @@ pub enum RunError {
     /// Stopped while it waited for its turn; nothing was asked.
     #[error("stopped before anything was asked: run the same command again")]
     Cancelled,
+    /// The run has no report yet.
+    #[error("the run {run} is not over: `fhirvest run` goes on with it")]
+    NotOver {
+        /// The run.
+        run: String,
+    },
     /// No such run.
     #[error("there is no run `{run}` in the lake: see `fhirvest runs`")]
     NoRun {
@@ -105,7 +111,8 @@ impl RunError {
             | Self::Config(_)
             | Self::Views(_)
             | Self::Fingerprint { .. }
-            | Self::NoRun { .. } => Exit::Usage,
+            | Self::NoRun { .. }
+            | Self::NotOver { .. } => Exit::Usage,
             Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => {
                 Exit::Storage
             }
