@@ -9,6 +9,8 @@ mod first_run;
 mod harness;
 mod killed;
 mod mistakes;
+mod nine_jobs;
+mod patient;
 mod platforms;
 mod refreshed;
 mod report;

@@ -98,7 +98,12 @@ pub async fn check(
             Ok(findings) => findings,
             Err(error) => return Ok(report.ended(&error)),
         };
-        let (suggestion, because) = findings.suggestion();
+        let (suggestion, because) = match &plan.strategy {
+            Strategy::IdRead if job.settings.patients.is_some() => {
+                (format!("[resources.{name}]"), "nobody's own: read where the members' data refer to it".to_owned())
+            }
+            _ => findings.suggestion(),
+        };
         let declared = report.server.types.contains(name);
         let strategy = plan.strategy_name().to_owned();
         report.resources.push(CheckedType { findings, declared, strategy, suggestion, because });

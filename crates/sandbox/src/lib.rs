@@ -1,5 +1,5 @@
-//! A small payer to crawl: FHIR R4 provider directory, pharmacy directory and formularies of both guide generations
-//! behind the API shapes that real payers have, well behaved or, on request, badly.
+//! A small payer to crawl: FHIR R4 provider directory, pharmacy directory, formularies of both guide generations, and
+//! members with their claims and records, behind the API shapes that real payers have, well behaved or, on request, badly.
 //!
 //! The promise: the same seed and size make the same resources on every machine, every search finds exactly what its
 //! parameters say, paging to the end of one gives each match once, a next link survives a restart of the sandbox, and

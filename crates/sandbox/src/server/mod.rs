@@ -81,9 +81,21 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     if let Some(delay) = answer.delay {
         silent(&app, delay).await;
     }
-    tracing::debug!(method = %call.method, target = %call.target, status = answer.status.as_u16(), "answered");
+    tracing::debug!(method = %call.method, path = what(&call.path), status = answer.status.as_u16(), "answered");
     app.traffic.answered(number, answer.status.as_u16(), answer.body_len());
     answer.into_response(&app, call.accepts_gzip())
+}
+
+/// A path up to its resource type: what follows, and the query, may name a person.
+fn what(path: &str) -> &str {
+    let mut end = 0;
+    for segment in path.split('/') {
+        end += segment.len() + 1;
+        if segment.starts_with(|first: char| first.is_ascii_uppercase()) {
+            break;
+        }
+    }
+    path.get(..end.saturating_sub(1)).unwrap_or(path)
 }
 
 /// Waits, unless the sandbox is stopped.
