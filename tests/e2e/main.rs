@@ -5,6 +5,7 @@ mod apis;
 mod check;
 mod config_mistakes;
 mod conformance;
+mod cookbook;
 mod first_run;
 mod harness;
 mod killed;
