@@ -361,3 +361,123 @@ fn what_goes_on_for_ever_ends() {
     assert!(value("name.repeat('x' & $this)").is_err());
     assert!(value("(1).repeat($this + 1)").unwrap_err().contains("repeat() reaches more than"));
 }
+
+/// Pieces of expressions that mostly make sense beside each other.
+const STARTS: [&str; 16] = [
+    "name",
+    "name.given",
+    "birthDate",
+    "active",
+    "telecom.rank",
+    "extension",
+    "$this",
+    "'aé'",
+    "12.50",
+    "@2020-01",
+    "{}",
+    "contained",
+    "identifier.value",
+    "deceased",
+    "%context",
+    "descendants()",
+];
+const STEPS: [&str; 44] = [
+    ".first()",
+    ".last()",
+    ".tail()",
+    ".skip(1)",
+    ".take(2)",
+    "[0]",
+    "[$index]",
+    ".distinct()",
+    ".count()",
+    ".not()",
+    ".given",
+    ".value",
+    ".where($this = 'x')",
+    ".where(use.exists())",
+    ".select($this & 'x')",
+    ".repeat(children())",
+    ".children()",
+    ".descendants()",
+    ".exists()",
+    ".all($this.exists())",
+    ".upper()",
+    ".length()",
+    ".substring(1, 2)",
+    ".split('e')",
+    ".toChars()",
+    ".join('-')",
+    ".replace('e', '')",
+    ".matches('^a.*$')",
+    ".toInteger()",
+    ".toDecimal()",
+    ".toString()",
+    ".toDate()",
+    ".convertsToDateTime()",
+    ".lowBoundary()",
+    ".highBoundary()",
+    ".sum()",
+    ".max()",
+    ".round(1)",
+    ".abs()",
+    ".ofType(string)",
+    ".single()",
+    ".iif($this.exists(), 1, 'a')",
+    ".extension('q')",
+    ".hasValue()",
+];
+const OPERATORS: [&str; 20] = [
+    " = ",
+    " != ",
+    " ~ ",
+    " !~ ",
+    " < ",
+    " >= ",
+    " and ",
+    " or ",
+    " xor ",
+    " implies ",
+    " in ",
+    " contains ",
+    " | ",
+    " + ",
+    " - ",
+    " & ",
+    " * ",
+    " / ",
+    " div ",
+    " mod ",
+];
+
+proptest::proptest! {
+    /// Whatever compiles is evaluated to values or to a failure, and never to a panic.
+    #[test]
+    fn no_expression_panics(
+        parts in proptest::collection::vec((0..STARTS.len(), proptest::collection::vec(0..STEPS.len(), 0..5), 0..OPERATORS.len()), 1..4)
+    ) {
+        let mut path = String::new();
+        for (number, (start, steps, operator)) in parts.iter().enumerate() {
+            if number > 0 {
+                path.push_str(OPERATORS[*operator]);
+            }
+            path.push_str(STARTS[*start]);
+            steps.iter().for_each(|step| path.push_str(STEPS[*step]));
+        }
+        evaluate(&path);
+    }
+}
+
+/// Evaluates a path, whatever comes of it.
+fn evaluate(path: &str) {
+    let column = serde_json::json!({"name": "c", "path": path, "collection": true});
+    let view = serde_json::json!({"resource": "Patient", "name": "t", "select": [{"column": [column]}]});
+    let told = fhirvest_flattener::check_view(&view.to_string(), "t.json");
+    let plan = parse_view(&view.to_string(), "t.json").and_then(|view| Plan::compile(&[view]));
+    assert_eq!(plan.is_err(), told.has_errors(), "{path}: {told}");
+    let Ok(plan) = plan else { return };
+    let mut flattener = plan.flattener();
+    flattener.push(PATIENT).unwrap();
+    let _ = flattener.take_failures();
+    let _ = flattener.flush().unwrap();
+}

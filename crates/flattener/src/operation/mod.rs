@@ -357,6 +357,9 @@ impl Compiler<'_> {
             "rowIndex" => (Operation::RowIndex, Shape::of(Type::Integer)),
             "resource" | "rootResource" => (Operation::Root, Shape::root(self.resource)),
             "ucum" => (Operation::Text("http://unitsofmeasure.org".into()), Shape::of(Type::String)),
+            // FHIR's own names for the two code systems that most are written with.
+            "sct" => (Operation::Text("http://snomed.info/sct".into()), Shape::of(Type::String)),
+            "loinc" => (Operation::Text("http://loinc.org".into()), Shape::of(Type::String)),
             "context" if !here.nested => (Operation::This, here.context.clone()),
             "context" if here.context.computed.is_empty() => (Operation::Context, here.context.clone()),
             "context" => {
