@@ -58,10 +58,18 @@ pub(crate) struct Cell {
     pub(crate) scalar: Scalar,
     pub(crate) collection: bool,
     pub(crate) json: bool,
+    /// Whether its type is the view's or R4's, and not text for want of one.
+    pub(crate) typed: bool,
 }
 
 impl Cell {
-    /// What two columns have to share to hold each other's values.
+    /// Whether it can stand in another's place in a branch of unionAll. A column of which no type is known (`{}`, an element
+    /// of another version) takes the other's.
+    fn fits(&self, other: &Self) -> bool {
+        let same_type = self.scalar == other.scalar || !self.typed;
+        self.name == other.name && self.collection == other.collection && same_type
+    }
+
     fn shown(&self) -> String {
         format!("{} {}{}", self.name, self.scalar.sql(), if self.collection { "[]" } else { "" })
     }
@@ -246,7 +254,8 @@ impl Columns {
         }
         let place = self.cells.len();
         let json = compiler.may_be_json(fhir_type.as_deref(), shape);
-        self.cells.push(Cell { name: column.name.clone(), scalar, collection: column.collection, json });
+        let typed = fhir_type.is_some() || column.ansi_type.is_some();
+        self.cells.push(Cell { name: column.name.clone(), scalar, collection: column.collection, json, typed });
         let data_type = match column.collection {
             true => arrow::datatypes::DataType::new_list(scalar.arrow(), true),
             false => scalar.arrow(),
@@ -292,8 +301,10 @@ fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, thi
         let mut alone = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
         let mut compiled = rows(compiler, &mut alone, branch, &inner);
         let names = |cells: &[Cell]| cells.iter().map(Cell::shown).collect::<Vec<_>>().join(", ");
-        let (a, b) = (names(&first), names(&alone.cells));
-        if a != b {
+        let fits =
+            first.len() == alone.cells.len() && alone.cells.iter().zip(&first).all(|(own, other)| own.fits(other));
+        if !fits {
+            let (a, b) = (names(&first), names(&alone.cells));
             let message = format!("the branches of unionAll differ: the first has {a}; this one has {b}");
             let cure = "give all branches the columns of the first, in its order, with its types";
             compiler.list.push(Diagnostic::error(Code::UnionDiffers, &branch.pointer, message, cure));

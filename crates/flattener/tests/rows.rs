@@ -95,6 +95,14 @@ fn iterations_cross_union_and_keep_their_place() {
         ),
         (
             format!(
+                r#"{{"unionAll":[{{"forEach":"telecom","column":[{}]}},{{"column":[{}]}}]}}"#,
+                column("rank", "rank"),
+                column("rank", "{}")
+            ),
+            vec!["1", "-", "-"],
+        ),
+        (
+            format!(
                 r#"{{"forEach":"name","select":[{{"forEach":"given","column":[{}]}}],"column":[{}]}}"#,
                 column("g", "$this"),
                 column("f", "family")
