@@ -17,5 +17,6 @@ mod refreshed;
 mod report;
 mod schedule;
 mod sensitive;
+mod support;
 mod tables;
 mod views;

@@ -123,6 +123,13 @@ impl Entry {
         }
     }
 
+    /// Whether a run has begun since the planned time that is not ours: of a second scheduler, of cron, or by hand. A ledger
+    /// that cannot be read is the run's to complain about.
+    fn was_run_by_somebody_else(&self) -> bool {
+        let past = Past::of(&self.job).ok().filter(|past| self.because.is_none() && !past.unfinished);
+        past.and_then(|past| past.last_start).is_some_and(|start| start >= self.planned)
+    }
+
     /// A server asked to be left alone until then: where that is sooner than the next time, the job goes on then.
     fn not_before(&mut self, until: Option<DateTime<Utc>>, now: DateTime<Utc>) {
         let Some(until) = until.filter(|until| *until > now) else { return };
@@ -205,6 +212,8 @@ impl<R: Runner> Scheduler<R> {
             if entry.running.is_some() {
                 entry.skipped += 1;
                 tracing::warn!(job = job.name, planned = %entry.planned, "still running: this time is skipped");
+            } else if entry.was_run_by_somebody_else() {
+                tracing::info!(job = job.name, planned = %entry.planned, "was run already: there is nothing to do");
             } else {
                 tracing::info!(job = job.name, planned = %entry.planned, because = entry.because, "due");
                 entry.running = Some(now);

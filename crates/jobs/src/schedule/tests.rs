@@ -284,6 +284,30 @@ async fn a_server_that_asks_to_come_back_is_asked_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_else_has_run_meanwhile_is_not_run_again() {
+    let home = Home::new(&[("a", "0 * * * *")]);
+    let text = std::fs::read_to_string(home.path().join("jobs/a.toml")).unwrap();
+    std::fs::write(home.path().join("jobs/a.toml"), text.replace("views", "jitter = \"59m\"\nviews")).unwrap();
+    let planned = at("2026-05-01T12:00:00Z");
+    let delayed = super::delay("a", planned, Duration::from_secs(59 * 60));
+    assert!(delayed > Duration::from_secs(60), "the test needs a job whose delay leaves room: {delayed:?}");
+    let new = NewRun { job: "a".into(), source: "s".into(), environment: "local".into(), fingerprint: "{}".into() };
+    let clock = Clock::set(at("2026-05-01T11:59:30Z"), 1);
+    let runner = Rehearsal::new(&home, clock, 5);
+    let begun = Arc::clone(&runner.begun);
+    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).unwrap();
+    let mut ledger = home.ledger();
+    let run = ledger.begin(&new, at("2026-05-01T12:00:10Z")).unwrap().run;
+    ledger.finish(&run, &[], 0, "{}", at("2026-05-01T12:00:20Z")).unwrap();
+    let (orders, received) = mpsc::channel(1);
+    let running = tokio::spawn(scheduler.run(received, || Ok(Vec::new())));
+    tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+    orders.send(Order::Stop).await.unwrap();
+    running.await.unwrap();
+    assert_eq!(*begun.lock().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_the_runs_to_commit() {
     let home = Home::new(&[("a", "* * * * *")]);
     let clock = Clock::set(at("2026-05-01T12:00:30Z"), 1);
