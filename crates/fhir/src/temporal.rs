@@ -80,13 +80,17 @@ impl Moment {
     }
 
     /// Compares by FHIRPath's rule: as finely as both tell; nothing within where that leaves it open. Times are compared with
-    /// times only: nothing else. A dateTime without a zone is taken as UTC.
+    /// times only: nothing else. Where only one tells its zone, the other's may be any: it is open within fourteen hours.
     #[must_use]
     pub fn compare(self, other: Self) -> Option<Option<Ordering>> {
         if (self.kind == Kind::Time) != (other.kind == Kind::Time) {
             return None;
         }
         let least = self.precision.min(other.precision);
+        if least >= Precision::Hour && self.offset.is_some() != other.offset.is_some() {
+            let apart = self.utc() - other.utc();
+            return Some((apart.abs() > WIDEST_OFFSET).then(|| apart.cmp(&0)));
+        }
         let order = match least {
             Precision::Year => (self.months.div_euclid(12)).cmp(&other.months.div_euclid(12)),
             Precision::Month => self.months.cmp(&other.months),
@@ -104,13 +108,17 @@ impl Moment {
     pub fn key(self) -> String {
         let (precision, clock) = (self.precision as u8, self.kind == Kind::Time);
         let seconds = if self.precision < Precision::Hour { self.seconds } else { self.utc() };
-        format!("{clock}{precision}:{seconds}.{}", self.fraction)
+        let zone = self.precision >= Precision::Hour && self.offset.is_some();
+        format!("{clock}{precision}{zone}:{seconds}.{}", self.fraction)
     }
 
     fn utc(self) -> i64 {
         self.seconds - self.offset.unwrap_or(0)
     }
 }
+
+/// No zone is further from UTC, in seconds.
+const WIDEST_OFFSET: i64 = 14 * 3_600;
 
 /// Seconds since midnight, the fraction in units of 10^-18, and the precision of `HH`, `HH:MM` or `HH:MM:SS.f`.
 fn clock(text: &str) -> Option<(i64, u64, Precision)> {
@@ -339,7 +347,9 @@ mod tests {
             ("2018-03-01T10:30:00+02:00", "2018-03-01T08:30:00Z", Some(Some(Equal))),
             ("2018-03-01T23:30:00-05:00", "2018-03-02T04:00:00Z", Some(Some(Greater))),
             ("2018-03-01T10", "2018-03-01T10:30", Some(None)),
-            ("2018-03-01T10:30", "2018-03-01T10:31:12Z", Some(Some(Less))),
+            ("2018-03-01T10:30", "2018-03-01T10:31:12", Some(Some(Less))),
+            ("2018-03-01T10:30:00", "2018-03-01T12:30:00Z", Some(None)),
+            ("2018-03-01T10:30:00", "2018-03-02T12:30:00Z", Some(Some(Less))),
             ("2018T", "2018-03-01T10:31:12Z", Some(None)),
             ("12:00", "12:00:00", Some(None)),
             ("12:01:00", "12:00:00.5", Some(Some(Greater))),

@@ -41,6 +41,8 @@ impl Evaluator<'_> {
                 None => Ok(true),
             },
             Operation::ReplaceMatches { of, pattern, with } => match self.text(of, focus, "replaceMatches()")? {
+                // An empty pattern is found between all characters, and replaces nothing.
+                Some(text) if pattern.as_str().is_empty() => visit(self.keep(&text)),
                 Some(text) => visit(self.keep(&pattern.replace_all(&text, with.as_str()))),
                 None => Ok(true),
             },

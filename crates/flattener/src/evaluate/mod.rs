@@ -219,6 +219,10 @@ impl Evaluator<'_> {
                 let chosen = if self.truth(condition, focus)? == Some(true) { then } else { otherwise };
                 self.each(chosen, focus, visit)
             }
+            Operation::AtOne(of, chosen) => {
+                let item = self.single(of, focus, "iif()")?;
+                self.each(chosen, Focus { item, ..focus }, visit)
+            }
             Operation::Coalesce(list) => {
                 for one in list {
                     let (mut found, mut go_on) = (false, true);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Every function with the least and the most arguments that it takes.
-const FUNCTIONS: [(&str, usize, usize); 82] = [
+const FUNCTIONS: [(&str, usize, usize); 83] = [
     ("abs", 0, 0),
     ("all", 1, 1),
     ("allFalse", 0, 0),
@@ -83,6 +83,7 @@ const FUNCTIONS: [(&str, usize, usize); 82] = [
     ("supersetOf", 1, 1),
     ("tail", 0, 0),
     ("take", 1, 1),
+    ("trace", 1, 2),
     ("toBoolean", 0, 0),
     ("toChars", 0, 0),
     ("toDate", 0, 0),
@@ -187,7 +188,7 @@ impl Compiler<'_> {
                 self.keep_whole(shape);
                 (Operation::Fold(Fold::Distinct, boxed, sameness(shape)), shape.clone())
             }
-            ("getValue", _) => (of.clone(), shape.clone()),
+            ("getValue" | "trace", _) => (of.clone(), shape.clone()),
             _ => return Ok(None),
         }))
     }
@@ -345,6 +346,9 @@ impl Compiler<'_> {
         }
         if let "matches" | "matchesFull" | "replaceMatches" = name {
             self.text_input(input, name)?;
+            if arguments.iter().any(|argument| argument.kind == Kind::Empty) {
+                return Ok((Operation::Nothing, Shape::default()));
+            }
             let pattern = self.pattern(here, &arguments[0], name == "matchesFull")?;
             let of = Box::new(of);
             return Ok(match arguments.get(1) {
@@ -427,7 +431,7 @@ impl Compiler<'_> {
         let chosen = Operation::If(condition, Box::new(then), Box::new(otherwise.unwrap_or(Operation::Nothing)));
         Ok(match of {
             Operation::This => (chosen, given),
-            of => (Operation::Select(Box::new(Operation::Single(Box::new(of))), Box::new(chosen)), given),
+            of => (Operation::AtOne(Box::new(of), Box::new(chosen)), given),
         })
     }
 

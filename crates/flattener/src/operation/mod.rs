@@ -62,6 +62,8 @@ pub(crate) enum Operation {
         wanted: bool,
     },
     If(Box<Operation>, Box<Operation>, Box<Operation>),
+    /// The second at the only value of the first, or at none where there is none.
+    AtOne(Box<Operation>, Box<Operation>),
     /// The first that gives a value.
     Coalesce(Vec<Operation>),
     Combine(Box<Operation>, Box<Operation>),
