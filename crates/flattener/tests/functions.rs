@@ -186,6 +186,8 @@ fn dates_compare_as_finely_as_both_tell() {
             "1974-12-25T14:35:45-05:00",
         ),
         ("birthDate.extension.count()", "1"),
+        ("birthDate.extension(%`ext-patient-birthTime`).exists()", "true"),
+        ("%`vs-administrative-gender`", "http://hl7.org/fhir/ValueSet/administrative-gender"),
         ("(birthDate | deceased.ofType(dateTime)).max()", "2015-02"),
     ]);
 }
@@ -275,6 +277,8 @@ fn conversions() {
         ("'2020-13'.toDate()", "-"),
         ("'2020-08'.toDateTime() < @2021", "true"),
         ("'10:30'.toTime()", "10:30"),
+        ("'14'.toTime()", "14:00"),
+        ("'99'.convertsToTime()", "false"),
         ("'12'.convertsToInteger() and '1x'.convertsToInteger().not() and 'x'.convertsToDate().not()", "true"),
         ("photo.title.convertsToInteger()", "-"),
         ("name.first().toString()", "-"),

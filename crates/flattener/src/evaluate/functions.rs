@@ -231,7 +231,11 @@ impl Evaluator<'_> {
                 date.map(|date| self.keep(date))
             }
             Type::DateTime => (Moment::parse(&text)?.kind != temporal::Kind::Time).then(|| self.keep(&text)),
-            Type::Time => (Moment::parse(&text)?.kind == temporal::Kind::Time).then(|| self.keep(&text)),
+            Type::Time => {
+                // `14` is an hour here: nothing else is asked for.
+                let clock = if text.len() == 2 { format!("{text}:00") } else { text };
+                (Moment::parse(&clock)?.kind == temporal::Kind::Time).then(|| self.keep(&clock))
+            }
             _ => Some(self.keep(&text)),
         }
     }

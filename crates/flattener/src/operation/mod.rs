@@ -362,6 +362,13 @@ impl Compiler<'_> {
             // FHIR's own names for the two code systems that most are written with.
             "sct" => (Operation::Text("http://snomed.info/sct".into()), Shape::of(Type::String)),
             "loinc" => (Operation::Text("http://loinc.org".into()), Shape::of(Type::String)),
+            _ if name.starts_with("vs-") || name.starts_with("ext-") => {
+                let (kind, rest) = match name.strip_prefix("vs-") {
+                    Some(rest) => ("ValueSet", rest),
+                    None => ("StructureDefinition", name.trim_start_matches("ext-")),
+                };
+                (Operation::Text(format!("http://hl7.org/fhir/{kind}/{rest}")), Shape::of(Type::String))
+            }
             "context" if !here.nested => (Operation::This, here.context.clone()),
             "context" if here.context.computed.is_empty() => (Operation::Context, here.context.clone()),
             "context" => {
