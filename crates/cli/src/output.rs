@@ -81,13 +81,14 @@ pub(crate) fn render(report: &RunReport) -> String {
             outcome.pages.to_string(),
             outcome.counts.archived.to_string(),
             outcome.server_total.map_or_else(String::new, |total| total.to_string()),
+            outcome.coverage.map_or_else(String::new, |share| format!("{:.1}%", share * 100.0)),
             outcome.status.to_string(),
             outcome.ended_by.as_ref().map_or_else(String::new, ToString::to_string),
         ]
     });
     let rows: Vec<_> = resources.collect();
     if !rows.is_empty() {
-        text.push_str(&table(&["type", "pages", "resources", "server says", "status", "ended by"], rows));
+        text.push_str(&table(&["type", "pages", "resources", "server says", "coverage", "status", "ended by"], rows));
         text.push_str("\n\n");
     }
     let rows: Vec<_> = report

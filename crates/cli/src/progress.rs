@@ -8,7 +8,7 @@ use std::{
 };
 
 use fhirvest_crawler::event::{Event, EventSink};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::arguments::{Global, LogFormat};
 
@@ -46,7 +46,8 @@ struct Line {
     bar: ProgressBar,
     pages: u64,
     resources: u64,
-    /// What is on record: since the first page, and when it was last told.
+    /// Resources of the first page: the pace is measured from its end on.
+    first: u64,
     since: Instant,
     told: Instant,
 }
@@ -75,7 +76,7 @@ impl Progress {
         self.types.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line(&self, name: &str) -> Line {
+    fn line(&self, name: &str, new: u64) -> Line {
         let bar = match &self.bars {
             Some(bars) => bars.add(ProgressBar::no_length()),
             None => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
@@ -83,12 +84,12 @@ impl Progress {
         bar.set_style(style(UNKNOWN));
         bar.set_prefix(name.to_owned());
         let now = Instant::now();
-        Line { bar, pages: 0, resources: 0, since: now, told: now }
+        Line { bar, pages: 0, resources: 0, first: new, since: now, told: now }
     }
 
     fn page(&self, name: &str, new: u64, total: Option<u64>) {
         let mut types = self.lock();
-        let line = types.entry(name.to_owned()).or_insert_with(|| self.line(name));
+        let line = types.entry(name.to_owned()).or_insert_with(|| self.line(name, new));
         line.pages += 1;
         line.resources += new;
         if let Some(total) = total.filter(|total| Some(*total) != line.bar.length()) {
@@ -96,7 +97,7 @@ impl Progress {
             line.bar.set_length(total);
         }
         line.bar.set_position(line.resources);
-        line.bar.set_message(format!("{} pages", line.pages));
+        line.bar.set_message(line.pace(total));
         if self.bars.is_none() && line.told.elapsed() >= BETWEEN_LINES {
             line.told = Instant::now();
             line.tell(name, total);
@@ -105,13 +106,31 @@ impl Progress {
 }
 
 impl Line {
+    /// Resources a second, and the seconds that the rest takes at that pace where the server tells its size.
+    #[allow(clippy::cast_precision_loss, reason = "a rate for a person to read")]
+    fn rate(&self, server_total: Option<u64>) -> (f64, Option<f64>) {
+        let per_second = (self.resources - self.first) as f64 / self.since.elapsed().as_secs_f64().max(0.001);
+        let left = server_total.map(|total| total.saturating_sub(self.resources) as f64 / per_second.max(0.001));
+        (per_second, left.filter(|_| self.pages > 1))
+    }
+
+    /// Pages, pace and the time left, for a bar.
+    fn pace(&self, server_total: Option<u64>) -> String {
+        let mut text = format!("{} page(s)", self.pages);
+        if self.pages > 1 {
+            let (per_second, left) = self.rate(server_total);
+            text.push_str(&format!(", {per_second:.0}/s"));
+            let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
+            if let Some(left) = left.filter(|left| !left.is_zero()) {
+                text.push_str(&format!(", {} left", HumanDuration(left)));
+            }
+        }
+        text
+    }
+
     /// A log line: how much, how fast, and how long it may still take.
     fn tell(&self, name: &str, server_total: Option<u64>) {
-        let seconds = self.since.elapsed().as_secs_f64();
-        #[allow(clippy::cast_precision_loss, reason = "a rate for a person to read")]
-        let per_second = self.resources as f64 / seconds.max(0.001);
-        #[allow(clippy::cast_precision_loss, reason = "as above")]
-        let left = server_total.map(|total| total.saturating_sub(self.resources) as f64 / per_second.max(0.001));
+        let (per_second, left) = self.rate(server_total);
         let (per_second, left) = (format!("{per_second:.0}"), left.map(|left| format!("{left:.0}")));
         let (pages, resources) = (self.pages, self.resources);
         tracing::info!("type" = name, pages, resources, server_total, per_second, seconds_left = left, "crawling");
@@ -119,8 +138,8 @@ impl Line {
 }
 
 /// Of a type whose size the server tells, and of one whose size it does not.
-const KNOWN: &str = "{prefix:24} {bar:24} {human_pos}/{human_len} {per_sec} {eta} left, {wide_msg}";
-const UNKNOWN: &str = "{prefix:24} {spinner} {human_pos} {per_sec} {elapsed}, {wide_msg}";
+const KNOWN: &str = "{prefix:24} {bar:24} {human_pos}/{human_len} {wide_msg}";
+const UNKNOWN: &str = "{prefix:24} {spinner} {human_pos} {wide_msg}";
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -142,7 +161,7 @@ impl EventSink for Progress {
             }
             Event::TypeEnded { resource_type, status, .. } => {
                 if let Some(line) = self.lock().get(resource_type) {
-                    line.bar.abandon_with_message(format!("{} pages, {status}", line.pages));
+                    line.bar.abandon_with_message(format!("{} page(s), {status}", line.pages));
                 }
             }
             _ => {}

@@ -194,15 +194,16 @@ fn state(table: &TableReport) -> &'static str {
     }
 }
 
-/// What differs from the snapshot before, by rows.
+/// What differs from the snapshot before, by rows. A table that was held back has not changed for anybody.
 fn changes(document: &Document) -> Markup {
-    let tables = || document.run.tables.iter().enumerate();
+    let published = |(_, table): &(usize, &TableReport)| table.state == TableState::Published;
+    let tables = || document.run.tables.iter().enumerate().filter(published);
     let compared = tables().filter_map(|(place, table)| Some((place, table, table.previous_rows?)));
     let changed: Vec<_> = compared.clone().filter(|(_, table, before)| table.rows != *before).collect();
     page! {
         h2 { "Changes since the last snapshot" }
-        @if compared.clone().next().is_none() { p.soft { "There is no snapshot before this run to compare with." } }
-        @else if changed.is_empty() { p { "Every table has as many rows as before." } }
+        @if compared.clone().next().is_none() { p.soft { "No table was published that has a snapshot before it." } }
+        @else if changed.is_empty() { p { "Every published table has as many rows as before." } }
         @else { div.scroll { table {
             thead { tr { th { "table" } th.n { "before" } th.n { "now" } th.n { "difference" } } }
             tbody { @for (place, table, before) in changed { tr {
