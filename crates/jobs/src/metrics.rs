@@ -12,7 +12,10 @@ use std::sync::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
-use fhirvest_crawler::event::{Event, EventSink};
+use fhirvest_crawler::{
+    ending::Status,
+    event::{Event, EventSink},
+};
 use fhirvest_lake::{LakeError, durable};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -44,7 +47,7 @@ const NAMES: [(Kind, &str, &str); 17] = [
     (Kind::Counter, PAGES, "Pages archived."),
     (Kind::Counter, RESOURCES, "Resources received, by what became of them."),
     (Kind::Gauge, COVERAGE, "Ids archived by the last run as a share of the server's own count."),
-    (Kind::Gauge, COMPLETE, "1 where the last run got the whole of a type, 0 where not."),
+    (Kind::Gauge, COMPLETE, "1 where the last run got the whole of a type that the server knows, 0 where not."),
     (Kind::Gauge, ROWS, "Rows of a table made by the last run."),
     (Kind::Gauge, RUN_START, "When the last run began."),
     (Kind::Gauge, RUN_END, "When the last run ended."),
@@ -126,11 +129,11 @@ impl Metrics {
             }
             for one in &report.resources {
                 let name = one.resource_type.clone();
-                let whole = matches!(
-                    one.status,
-                    fhirvest_crawler::ending::Status::Complete | fhirvest_crawler::ending::Status::Empty
-                );
-                gauge!(COMPLETE, "job" => job.clone(), "type" => name.clone()).set(f64::from(u8::from(whole)));
+                // A type that the server does not know is no gap, and nothing to be woken for.
+                if one.status != Status::Unsupported {
+                    let whole = matches!(one.status, Status::Complete | Status::Empty);
+                    gauge!(COMPLETE, "job" => job.clone(), "type" => name.clone()).set(f64::from(u8::from(whole)));
+                }
                 if let Some(coverage) = one.coverage {
                     gauge!(COVERAGE, "job" => job.clone(), "type" => name).set(coverage);
                 }

@@ -63,7 +63,7 @@ pub fn print(jobs: &[Job], form: Form, place: &Place) -> Result<String, PrintErr
 
 fn cron(jobs: &[(&Job, &str)], place: &Place) -> String {
     let mut text = String::from(
-        "# Times are in the CRON_TZ above them, which cronie and fcron heed. Debian's cron does not know it: there use\n\
+        "# Times are in the CRON_TZ above them, which cronie heeds. Debian's cron does not know it: there use\n\
          # `fhirvest schedule --print systemd`, or a machine whose own time zone it is.\n",
     );
     let mut zone = None;
