@@ -111,3 +111,19 @@ fn sarif_has_the_shape_that_its_schema_requires() {
         assert!((number("endLine"), number("endColumn")) > (number("startLine"), number("startColumn")), "{result}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever stands in the file, something is told or nothing is wrong, and places are within the text.
+    #[test]
+    fn no_text_ends_the_lint(view in 0_usize..32, at in 0_usize..1500, length in 0_usize..12, with in "[\\[\\]{}\",:a-zé0-9.()'%\\\\ ]{0,8}") {
+        let (_, text) = broken().swap_remove(view);
+        let start = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let end = (start..=text.len()).find(|end| *end >= start + length && text.is_char_boundary(*end)).unwrap_or(text.len());
+        let text = format!("{}{with}{}", &text[..start], &text[end..]);
+        let lines = text.lines().count().max(1);
+        for one in check_view(&text, "t.json").list {
+            let region = one.region.unwrap();
+            assert!(region.line >= 1 && region.end_line <= lines + 1 && region.column >= 1, "{text}: {one:?}");
+        }
+    }
+}
