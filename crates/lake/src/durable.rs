@@ -19,7 +19,8 @@ pub fn sync_dir(path: &Utf8Path) -> Result<(), LakeError> {
         .map_err(|source| LakeError::io("sync the folder", path, source))
 }
 
-/// Makes a folder and its parents. In a private folder they are private too.
+/// Makes a folder and its parents. In a private folder they are private too. The names of new ones are forced to the
+/// disk.
 ///
 /// # Errors
 /// It cannot be made.
@@ -31,7 +32,8 @@ pub fn create_dir(path: &Utf8Path) -> Result<(), LakeError> {
     if above != path {
         create_dir(&above)?;
     }
-    create_one_dir(path, is_private(&above))
+    create_one_dir(path, is_private(&above))?;
+    sync_dir(&above)
 }
 
 /// Makes a folder and its parents; the folder itself is for its owner only, whatever the umask, and so is all that this
@@ -103,6 +105,17 @@ pub fn is_private(folder: &Utf8Path) -> bool {
     {
         let _ = folder;
         false
+    }
+}
+
+/// Removes a folder and everything in it; that it is not there is fine.
+///
+/// # Errors
+/// The system refuses.
+pub fn remove_dir(path: &Utf8Path) -> Result<(), LakeError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LakeError::io("remove", path, source)),
+        _ => Ok(()),
     }
 }
 

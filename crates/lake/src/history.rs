@@ -1,6 +1,6 @@
 //! What was crawled, as tables: `_runs` has one row a run, `_resources` one row a resource type and run.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{
@@ -16,7 +16,7 @@ use crate::{
     durable,
     error::LakeError,
     layout::Lake,
-    table::{TableOptions, TableSpec, TableWriter},
+    table::{TableFiles, TableOptions, TableSpec, TableWriter},
 };
 
 /// The table of runs.
@@ -29,6 +29,8 @@ pub const RESOURCES: &str = "_resources";
 pub struct RunRow {
     /// Its id.
     pub run: String,
+    /// The run whose archive it flattened: itself, or the one that was run again.
+    pub archive_run: String,
     /// The job.
     pub job: String,
     /// The environment.
@@ -76,24 +78,27 @@ pub struct ResourceRow {
     pub coverage: Option<f64>,
 }
 
-/// Writes the history of a run into both tables. Writing it again replaces it.
+/// Stages the history of a run: one row of [`RUNS`], and the rows of [`RESOURCES`] where anything was crawled. Returns
+/// the tables with their files.
 ///
 /// # Errors
 /// The lake cannot be written.
-pub fn write_history(lake: &Lake, source: &str, run: &RunRow, resources: &[ResourceRow]) -> Result<(), LakeError> {
-    let arrow = |error| LakeError::Arrow { path: lake.root().join(RUNS), source: error };
-    write(lake, RUNS, source, &run.run, &runs(run).map_err(arrow)?)?;
-    write(lake, RESOURCES, source, &run.run, &rows(resources).map_err(arrow)?)
+pub fn stage_history(
+    lake: &Lake,
+    run: &RunRow,
+    resources: &[ResourceRow],
+) -> Result<Vec<(&'static str, TableFiles)>, LakeError> {
+    let arrow = |error| LakeError::Arrow { path: lake.run_dir(&run.run), source: error };
+    let mut staged = vec![(RUNS, stage(lake, RUNS, &run.run, &runs(run).map_err(arrow)?)?)];
+    if !resources.is_empty() {
+        staged.push((RESOURCES, stage(lake, RESOURCES, &run.run, &rows(resources).map_err(arrow)?)?));
+    }
+    Ok(staged)
 }
 
-fn write(lake: &Lake, table: &str, source: &str, run: &str, batch: &RecordBatch) -> Result<(), LakeError> {
-    let staged = lake.run_dir(run).join("history").join(table);
-    let place = lake.snapshot_dir(table, source, run);
-    for old in [&staged, &place] {
-        if old.exists() {
-            fs::remove_dir_all(old).map_err(|error| LakeError::io("remove", old, error))?;
-        }
-    }
+fn stage(lake: &Lake, table: &str, run: &str, batch: &RecordBatch) -> Result<TableFiles, LakeError> {
+    let staged = lake.staged_dir(run, table);
+    durable::remove_dir(&staged)?;
     let spec = TableSpec {
         name: table.to_owned(),
         schema: batch.schema(),
@@ -103,8 +108,7 @@ fn write(lake: &Lake, table: &str, source: &str, run: &str, batch: &RecordBatch)
     };
     let mut writer = TableWriter::new(spec, &staged, TableOptions::default())?;
     writer.write(batch)?;
-    writer.finish()?;
-    durable::move_into_place(&staged, &place)
+    writer.finish()
 }
 
 fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
@@ -126,6 +130,7 @@ fn runs(run: &RunRow) -> Result<RecordBatch, ArrowError> {
     debug_assert_eq!(*time(run.started_at).data_type(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
     batch(vec![
         ("run", one(&run.run)),
+        ("archive_run", one(&run.archive_run)),
         ("job", one(&run.job)),
         ("environment", one(&run.environment)),
         ("started_at", time(run.started_at)),

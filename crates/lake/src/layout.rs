@@ -49,7 +49,7 @@ impl Lake {
             Sensitivity::Public => fs::create_dir_all(&self.root)
                 .map_err(|source| LakeError::io("create the folder", &self.root, source))?,
         }
-        for folder in [self.runs_dir(), self.locks_dir(), self.root.join("tables"), self.root.join("archive")] {
+        for folder in [self.runs_dir(), self.locks_dir(), self.tables_dir(), self.archives_dir()] {
             durable::create_dir(&folder)?;
         }
         let description = Description { version: FORMAT, sensitivity: wanted };
@@ -112,16 +112,22 @@ impl Lake {
         self.runs_dir().join(run)
     }
 
+    /// Where a run stages one table.
+    #[must_use]
+    pub fn staged_dir(&self, run: &str, table: &str) -> Utf8PathBuf {
+        self.run_dir(run).join("tables").join(table)
+    }
+
     /// The sealed archive of a run.
     #[must_use]
     pub fn archive_dir(&self, source: &str, run: &str) -> Utf8PathBuf {
-        self.root.join("archive").join(format!("source={source}")).join(format!("run={run}"))
+        self.archives_dir().join(format!("source={source}")).join(format!("run={run}"))
     }
 
     /// One snapshot of one table.
     #[must_use]
     pub fn snapshot_dir(&self, table: &str, source: &str, snapshot: &str) -> Utf8PathBuf {
-        self.root.join("tables").join(table).join(format!("source={source}")).join(format!("snapshot={snapshot}"))
+        self.tables_dir().join(table).join(format!("source={source}")).join(format!("snapshot={snapshot}"))
     }
 
     /// What analysts open.
@@ -130,7 +136,27 @@ impl Lake {
         self.root.join("views.sql")
     }
 
-    fn runs_dir(&self) -> Utf8PathBuf {
+    /// A path as it stands in `views.sql` and in messages: below the lake's folder.
+    #[must_use]
+    pub fn below(&self, path: &Utf8Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).to_string()
+    }
+
+    /// Where the tables are.
+    #[must_use]
+    pub fn tables_dir(&self) -> Utf8PathBuf {
+        self.root.join("tables")
+    }
+
+    /// Where the archives are.
+    #[must_use]
+    pub fn archives_dir(&self) -> Utf8PathBuf {
+        self.root.join("archive")
+    }
+
+    /// Where runs stage what they make.
+    #[must_use]
+    pub fn runs_dir(&self) -> Utf8PathBuf {
         self.root.join(".fhirvest/runs")
     }
 
@@ -143,9 +169,8 @@ impl Lake {
     /// # Errors
     /// Another process holds it, or the lock file cannot be written.
     pub fn lock(&self, name: &str) -> Result<Lock, LakeError> {
-        let path = self.locks_dir().join(format!("{name}.lock"));
+        let (path, mut file) = self.lock_file(name)?;
         let failed = |source| LakeError::io("lock", &path, source);
-        let mut file = durable::options(&path).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -162,6 +187,25 @@ impl Lake {
             .and_then(|()| write!(file, "{}", std::process::id()))
             .map_err(failed)?;
         Ok(Lock { _file: file })
+    }
+
+    /// Waits for its turn to change what analysts see: one process of a lake publishes or prunes at a time, which takes
+    /// moments. Readers need no lock.
+    ///
+    /// # Errors
+    /// The lock file cannot be written.
+    pub fn lock_publishing(&self) -> Result<Lock, LakeError> {
+        let (path, file) = self.lock_file(PUBLISHING)?;
+        file.lock().map_err(|source| LakeError::io("lock", &path, source))?;
+        Ok(Lock { _file: file })
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(Utf8PathBuf, File), LakeError> {
+        let path = self.locks_dir().join(format!("{name}.lock"));
+        match durable::options(&path).open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(LakeError::io("lock", &path, source)),
+        }
     }
 }
 
@@ -193,6 +237,9 @@ impl fmt::Display for Sensitivity {
         })
     }
 }
+
+/// The lock of what analysts see: of the ledger's snapshots together with the tables' folders and `views.sql`.
+const PUBLISHING: &str = ".publishing";
 
 /// A lock; dropping it frees it.
 #[derive(Debug)]

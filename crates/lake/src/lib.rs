@@ -22,6 +22,7 @@
 //! ```
 
 pub mod archive;
+pub mod changes;
 pub mod durable;
 pub mod error;
 pub mod history;

@@ -2,6 +2,7 @@
 //! page index, bloom filters on keys, and a word about where they come from.
 
 mod parts;
+mod read;
 mod sort;
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
@@ -10,6 +11,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{durable, error::LakeError};
 use parts::Parts;
 use sort::Sorter;
+
+pub use read::TableReader;
 
 /// What a table is.
 #[derive(Debug, Clone)]
@@ -104,6 +107,24 @@ impl TableWriter {
         sorter.merge(|batch| parts.write(&batch))?;
         parts.finish()
     }
+}
+
+/// Writes a table whose rows come in the order of its key already, batch by batch until there is none.
+///
+/// # Errors
+/// Of `next`, or the disk is full.
+pub fn write_sorted(
+    spec: &TableSpec,
+    dir: &Utf8Path,
+    options: TableOptions,
+    mut next: impl FnMut() -> Result<Option<RecordBatch>, LakeError>,
+) -> Result<TableFiles, LakeError> {
+    fs::create_dir_all(dir).map_err(|source| LakeError::io("create the folder", dir, source))?;
+    let mut parts = Parts::new(spec, options, dir);
+    while let Some(batch) = next()? {
+        parts.write(&batch)?;
+    }
+    parts.finish()
 }
 
 #[cfg(test)]
