@@ -58,6 +58,18 @@ pub(crate) enum Command {
         after_help = "Example: fhirvest schedule --listen 127.0.0.1:9464\nSIGTERM ends the runs after the page in flight; SIGHUP reads the jobs again."
     )]
     Schedule(Schedule),
+    /// Flatten the archive of a run again, or of a job's last run, with the views of today and without any network
+    #[command(after_help = "Example: fhirvest rerun provider-directory")]
+    Rerun(Rerun),
+    /// Publish a run that was held back
+    #[command(after_help = "Example: fhirvest publish 20261123T020000Z-provider-directory")]
+    Publish(PublishRun),
+    /// Remove what the retention of the jobs no longer keeps
+    #[command(after_help = "Example: fhirvest prune --dry-run")]
+    Prune(Prune),
+    /// Check every file of the lake against the ledger, and name what is damaged
+    #[command(after_help = "Example: fhirvest verify --json")]
+    Verify(Json),
     /// Crawl a FHIR server that has no configuration, with the built-in views
     #[command(after_help = "Example: fhirvest harvest https://fhir.example.org/r4 -r Practitioner,Location -o lake")]
     Harvest(Harvest),
@@ -191,6 +203,36 @@ pub(crate) enum ScheduleForm {
     Systemd,
     /// Manifests of CronJobs
     Kubernetes,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rerun {
+    /// A run, or a job for its last run
+    #[arg(value_name = "RUN|JOB")]
+    pub(crate) name: String,
+    /// Make every table again, not only those whose view has changed
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishRun {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 #[derive(Debug, Args)]

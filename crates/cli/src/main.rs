@@ -36,6 +36,10 @@ async fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Run(run) => commands::run::run(global, run).await,
         Command::Schedule(schedule) => commands::schedule::schedule(global, schedule).await,
+        Command::Rerun(rerun) => commands::again::rerun(global, rerun),
+        Command::Publish(publish) => commands::again::publish(global, publish),
+        Command::Prune(prune) => commands::retention::prune(global, prune),
+        Command::Verify(json) => commands::retention::verify(global, json),
         Command::Harvest(harvest) => commands::run::harvest(global, harvest).await,
         Command::Check(check) => commands::check::check(global, check).await,
         Command::Flatten(flatten) => commands::flatten::flatten(flatten),

@@ -28,6 +28,8 @@ pub mod ledger;
 pub mod metrics;
 pub mod notify;
 pub mod report;
+pub mod retention;
 pub mod run;
 pub mod schedule;
+pub mod verify;
 pub mod views;

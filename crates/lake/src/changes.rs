@@ -402,7 +402,13 @@ mod tests {
     }
 
     impl Model {
-        fn night(&mut self, run: &str, name: &str, scope: Scope, world: &World) -> BTreeSet<(String, u8, &'static str)> {
+        fn night(
+            &mut self,
+            run: &str,
+            name: &str,
+            scope: Scope,
+            world: &World,
+        ) -> BTreeSet<(String, u8, &'static str)> {
             let mut changes = BTreeSet::new();
             for (id, hash) in world {
                 let key = (name.to_owned(), *id);
@@ -416,7 +422,8 @@ mod tests {
                 }
             }
             if scope == Scope::Whole {
-                let gone: Vec<_> = self.shown.keys().filter(|(of, id)| of == name && !world.contains_key(id)).cloned().collect();
+                let gone: Vec<_> =
+                    self.shown.keys().filter(|(of, id)| of == name && !world.contains_key(id)).cloned().collect();
                 for key in gone {
                     self.shown.remove(&key);
                     changes.insert((key.0, key.1, "removed"));
@@ -444,7 +451,8 @@ mod tests {
         let scope = prop::sample::select(vec![Scope::Whole, Scope::Part, Scope::Unseen]);
         let world = prop::collection::btree_map(0u8..12, 0u8..3, 0..10);
         let of = |name: &'static str| prop::option::of((Just(name), scope.clone(), world.clone()));
-        (of("Endpoint"), of("Location"), of("Organization")).prop_map(|(a, b, c)| [c, a, b].into_iter().flatten().collect())
+        (of("Endpoint"), of("Location"), of("Organization"))
+            .prop_map(|(a, b, c)| [c, a, b].into_iter().flatten().collect())
     }
 
     proptest! {

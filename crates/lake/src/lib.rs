@@ -31,6 +31,7 @@ pub mod layout;
 pub mod publish;
 pub mod read;
 pub mod table;
+pub mod template;
 pub mod views_sql;
 
 pub use error::LakeError;

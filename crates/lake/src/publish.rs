@@ -2,16 +2,16 @@
 
 use crate::{durable, error::LakeError, layout::Lake};
 
-/// Moves the staged tables of a run to their snapshots' folders. Nobody sees them there until `views.sql` names them.
+/// Moves the staged tables of a run, each with the name of its snapshot, to their folders. Nobody sees them there until `views.sql` names them.
 ///
 /// To be called for snapshots that the ledger does not know yet: what is in their places was left by an earlier attempt
 /// that ended before it was noted, was never seen by anybody, and is replaced. After a crash it can be called again.
 ///
 /// # Errors
 /// A staged table is gone, or the folder cannot be written.
-pub fn publish(lake: &Lake, source: &str, run: &str, tables: &[String]) -> Result<(), LakeError> {
-    for table in tables {
-        let (staged, place) = (lake.staged_dir(run, table), lake.snapshot_dir(table, source, run));
+pub fn publish(lake: &Lake, source: &str, run: &str, tables: &[(&str, &str)]) -> Result<(), LakeError> {
+    for (table, snapshot) in tables {
+        let (staged, place) = (lake.staged_dir(run, table), lake.snapshot_dir(table, source, snapshot));
         if staged.exists() {
             durable::remove_dir(&place)?;
         }
@@ -39,11 +39,11 @@ mod tests {
             let staged = lake.staged_dir("r", "t");
             fs::create_dir_all(&staged).unwrap();
             fs::write(staged.join("part-00000.parquet"), text).unwrap();
-            publish(&lake, "s", "r", &["t".to_owned()]).unwrap();
+            publish(&lake, "s", "r", &[("t", "r")]).unwrap();
             assert_eq!(fs::read_to_string(place.join("part-00000.parquet")).unwrap(), text);
         }
         // Once moved, moving again changes nothing; what was never there is told.
-        publish(&lake, "s", "r", &["t".to_owned()]).unwrap();
-        assert!(matches!(publish(&lake, "s", "r", &["u".to_owned()]), Err(LakeError::Missing { .. })));
+        publish(&lake, "s", "r", &[("t", "r")]).unwrap();
+        assert!(matches!(publish(&lake, "s", "r", &[("u", "r")]), Err(LakeError::Missing { .. })));
     }
 }

@@ -1,11 +1,13 @@
 //! One module a command: arguments in, library calls, output out.
 
+pub(crate) mod again;
 pub(crate) mod apis;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod conformance;
 pub(crate) mod flatten;
 pub(crate) mod report;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod sandbox;

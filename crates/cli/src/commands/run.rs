@@ -6,6 +6,7 @@ use fhirvest_crawler::event::Several;
 use fhirvest_jobs::{
     clock::Clock,
     config::{Auth, ConfigError, Job, Loader, ResourceConfig, SecretRef, Source},
+    ledger::Ledger,
     run::{self, Binding, Exit, RunOptions, RunReport},
     views::ViewSet,
 };
@@ -141,6 +142,39 @@ fn ad_hoc(global: &Global, arguments: &Harvest) -> Result<Job, Failure> {
     let job = format!("{HARVEST}-{}", source.name);
     loader.preset(&job, &mut source, &mut settings)?;
     Ok(Job::new(job, source, settings, views)?)
+}
+
+/// The job of an ad-hoc crawl that the lake knows, by one of its runs or by its own name, and whether it was a run.
+pub(crate) fn harvested(loader: &Loader, name: &str) -> Result<Option<(Job, bool)>, Failure> {
+    let mut settings = loader.settings(HARVEST)?;
+    let path = fhirvest_lake::Lake::at(camino::Utf8Path::new(&settings.lake)).ledger_path();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let ledger = Ledger::open(&path).map_err(run::RunError::from)?;
+    let of_run = ledger.run(name).map_err(run::RunError::from)?;
+    let is_run = of_run.is_some();
+    let found = match of_run {
+        Some(run) => Some(run),
+        None => ledger.last_crawl(name).map_err(run::RunError::from)?,
+    };
+    let Some(record) = found.filter(|one| one.job.starts_with(HARVEST)) else { return Ok(None) };
+    let report: Option<RunReport> = record.report.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let types: Vec<String> =
+        report.iter().flat_map(|report| &report.resources).map(|one| one.resource_type.clone()).collect();
+    for name in &types {
+        settings.resources.insert(name.clone(), ResourceConfig::default());
+    }
+    let source = Source {
+        name: record.source,
+        base_url: report.map(|report| report.base_url).unwrap_or_default(),
+        platform: None,
+        auth: Auth::None,
+        trusted_origins: Vec::new(),
+        rewrite_next: Vec::new(),
+    };
+    let views = fitting_views(loader, &types)?;
+    Ok(Some((Job::new(record.job, source, settings, views)?, is_run)))
 }
 
 /// The shipped views that read one of the types; of several tables of one name those of the first guide.

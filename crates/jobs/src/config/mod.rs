@@ -41,6 +41,7 @@ pub use resource::{
     StrategyName, ValuesConfig,
 };
 pub use secret::{SecretError, SecretRef};
+pub(crate) use shipped::sql_templates;
 pub use shipped::{ConfigText, DEFAULTS};
 pub use show::ShownValue;
 

@@ -58,6 +58,14 @@ pub struct Settings {
     /// A table that lost more than this share of its rows is held back: 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_shrink: f64,
+    /// How many snapshots of each table are kept; 0 keeps all. What analysts see is never removed.
+    pub keep_snapshots: usize,
+    /// How long snapshots are kept; `0s` keeps them for ever.
+    pub keep_snapshots_for: Span,
+    /// How many archives of the job are kept; 0 keeps all. The last complete one of each type is never removed.
+    pub keep_archives: usize,
+    /// How long archives are kept; `0s` keeps them for ever.
+    pub keep_archives_for: Span,
     /// Whether the job's data are about persons: they go to a lake of their own, which nobody but its owner can open.
     pub sensitive: bool,
     /// The lake's folder.

@@ -10,6 +10,13 @@ static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../config");
 /// The defaults of every setting, with comments.
 pub const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 
+/// The shipped SQL over tables that `views.sql` takes in, in the order of the files' names.
+pub(crate) fn sql_templates() -> Vec<&'static str> {
+    let mut files: Vec<_> = SHIPPED.get_dir("sql").into_iter().flat_map(Dir::files).collect();
+    files.sort_by_key(|file| file.path());
+    files.into_iter().filter_map(include_dir::File::contents_utf8).collect()
+}
+
 /// A text file of the configuration folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigText {

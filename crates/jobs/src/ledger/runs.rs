@@ -19,7 +19,8 @@ CREATE TABLE IF NOT EXISTS run (
   finished_at TEXT,
   exit_code INTEGER,
   retry_not_before TEXT,
-  report TEXT
+  report TEXT,
+  archive_run TEXT
 );
 CREATE INDEX IF NOT EXISTS run_by_job ON run (job, run);
 CREATE TABLE IF NOT EXISTS resource (
@@ -121,6 +122,8 @@ pub struct RunRecord {
     pub exit_code: Option<u8>,
     /// The server asked not to be asked before this time.
     pub retry_not_before: Option<DateTime<Utc>>,
+    /// The run whose archive it flattens again; none of a run that crawls.
+    pub archive_run: Option<String>,
     /// The report, as JSON text.
     #[serde(skip)]
     pub report: Option<String>,
@@ -173,6 +176,11 @@ impl Ledger {
         let open = || {
             let connection = super::open(path)?;
             connection.execute_batch(SCHEMA)?;
+            // Ledgers of earlier versions lack it.
+            let columns = "SELECT count(*) FROM pragma_table_info('run') WHERE name = 'archive_run'";
+            if connection.query_row(columns, [], |row| row.get::<_, i64>(0))? == 0 {
+                connection.execute_batch("ALTER TABLE run ADD COLUMN archive_run TEXT")?;
+            }
             Ok(connection)
         };
         match open() {
@@ -191,20 +199,39 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be written.
     pub fn begin(&self, new: &NewRun, now: DateTime<Utc>) -> Result<RunRecord, LedgerError> {
+        self.add(new, now, RunState::Crawling, None)
+    }
+
+    /// Begins a run that flattens the archive of another one again.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn begin_again(&self, new: &NewRun, archive_run: &str, now: DateTime<Utc>) -> Result<RunRecord, LedgerError> {
+        self.add(new, now, RunState::Crawled, Some(archive_run))
+    }
+
+    fn add(
+        &self,
+        new: &NewRun,
+        now: DateTime<Utc>,
+        state: RunState,
+        archive_run: Option<&str>,
+    ) -> Result<RunRecord, LedgerError> {
         let mut at = now;
         loop {
             let run = format!("{}-{}", at.format("%Y%m%dT%H%M%SZ"), new.job);
             let added = self.sql(self.connection.execute(
-                "INSERT OR IGNORE INTO run (run, job, source, environment, fingerprint, state, started_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT OR IGNORE INTO run (run, job, source, environment, fingerprint, state, started_at, archive_run)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
                     run,
                     new.job,
                     new.source,
                     new.environment,
                     new.fingerprint,
-                    RunState::Crawling.name(),
-                    text(now)
+                    state.name(),
+                    text(now),
+                    archive_run
                 ],
             ))?;
             if added == 1 {
@@ -237,12 +264,23 @@ impl Ledger {
         rows.into_iter().map(|row| self.readable(row)).collect()
     }
 
-    /// The newest run of a job that is not over.
+    /// The newest run of a job that crawls.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn last_crawl(&self, job: &str) -> Result<Option<RunRecord>, LedgerError> {
+        let query = "SELECT * FROM run WHERE job = ?1 AND archive_run IS NULL ORDER BY run DESC LIMIT 1";
+        let found = self.sql(self.connection.query_row(query, [job], |row| Ok(record(row))).optional())?;
+        found.map(|record| self.readable(record)).transpose()
+    }
+
+    /// The newest run of a job that crawls and is not over.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub fn unfinished(&self, job: &str) -> Result<Option<RunRecord>, LedgerError> {
-        let query = "SELECT * FROM run WHERE job = ?1 AND state IN ('crawling', 'crawled') ORDER BY run DESC LIMIT 1";
+        let query = "SELECT * FROM run WHERE job = ?1 AND state IN ('crawling', 'crawled') AND archive_run IS NULL
+                     ORDER BY run DESC LIMIT 1";
         let found = self.sql(self.connection.query_row(query, [job], |row| Ok(record(row))).optional())?;
         found.map(|record| self.readable(record)).transpose()
     }
@@ -358,7 +396,8 @@ impl Ledger {
         }))
     }
 
-    /// Ends a run: its new snapshots become current, together with its exit code and report, in one commit.
+    /// Ends a run: its new snapshots are noted, those that are current take the place of others, together with its exit
+    /// code and report, in one commit.
     ///
     /// # Errors
     /// The ledger cannot be written.
@@ -373,21 +412,7 @@ impl Ledger {
         let finish = |connection: &mut Connection| {
             let commit = connection.transaction()?;
             for snapshot in snapshots {
-                commit.execute(
-                    "UPDATE snapshot SET current = 0 WHERE source = ?1 AND table_name = ?2",
-                    params![snapshot.source, snapshot.table],
-                )?;
-                commit.execute(
-                    "INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
-                    params![
-                        snapshot.source,
-                        snapshot.table,
-                        snapshot.run,
-                        snapshot.snapshot,
-                        signed(snapshot.rows),
-                        snapshot.detail
-                    ],
-                )?;
+                add_snapshot(&commit, snapshot)?;
             }
             commit.execute(
                 "UPDATE run SET state = ?2, finished_at = ?3, exit_code = ?4, report = ?5 WHERE run = ?1",
@@ -399,17 +424,62 @@ impl Ledger {
         self.sql(result)
     }
 
-    /// The sources and ids of all runs whose history was written, in order.
+    /// Forgets snapshots and the archive files of runs, in one commit. Their files are no longer promised to anybody.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn forget(&mut self, snapshots: &[SnapshotRecord], archives: &[String]) -> Result<(), LedgerError> {
+        let forget = |connection: &mut Connection| {
+            let commit = connection.transaction()?;
+            for one in snapshots {
+                let query = "DELETE FROM snapshot WHERE source = ?1 AND table_name = ?2 AND snapshot = ?3";
+                commit.execute(query, params![one.source, one.table, one.snapshot])?;
+            }
+            for run in archives {
+                commit.execute("DELETE FROM resource WHERE run = ?1", [run])?;
+                commit.execute("DELETE FROM superseded WHERE run = ?1", [run])?;
+            }
+            commit.commit()
+        };
+        let result = forget(&mut self.connection);
+        self.sql(result)
+    }
+
+    /// Looks the whole database through; what SQLite finds wrong, a line each.
+    ///
+    /// # Errors
+    /// It cannot even be looked through.
+    pub fn damage(&self) -> Result<Vec<String>, LedgerError> {
+        let found: Vec<String> = self.sql(
+            self.connection
+                .prepare("PRAGMA integrity_check")
+                .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect()),
+        )?;
+        Ok(found.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Every run that has not ended.
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub fn finished(&self) -> Result<Vec<(String, String)>, LedgerError> {
-        let query = "SELECT source, run FROM run WHERE state = 'finished' ORDER BY run";
-        self.sql(
-            self.connection
-                .prepare(query)
-                .and_then(|mut statement| statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()),
-        )
+    pub fn open_runs(&self) -> Result<Vec<RunRecord>, LedgerError> {
+        let query = "SELECT * FROM run WHERE state IN ('crawling', 'crawled') ORDER BY run";
+        let rows = self.sql(self.connection.prepare(query).and_then(|mut statement| {
+            statement.query_map([], |row| Ok(record(row)))?.collect::<rusqlite::Result<Vec<_>>>()
+        }))?;
+        rows.into_iter().map(|row| self.readable(row)).collect()
+    }
+
+    /// The runs whose archives are kept.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn archived(&self) -> Result<Vec<RunRecord>, LedgerError> {
+        let query = "SELECT * FROM run WHERE run IN (SELECT run FROM resource) ORDER BY run";
+        let rows = self.sql(self.connection.prepare(query).and_then(|mut statement| {
+            statement.query_map([], |row| Ok(record(row)))?.collect::<rusqlite::Result<Vec<_>>>()
+        }))?;
+        rows.into_iter().map(|row| self.readable(row)).collect()
     }
 
     /// The snapshots that analysts see now, by source and table.
@@ -454,6 +524,26 @@ impl Ledger {
     }
 }
 
+fn add_snapshot(commit: &rusqlite::Transaction<'_>, snapshot: &SnapshotRecord) -> rusqlite::Result<()> {
+    if snapshot.current {
+        let query = "UPDATE snapshot SET current = 0 WHERE source = ?1 AND table_name = ?2";
+        commit.execute(query, params![snapshot.source, snapshot.table])?;
+    }
+    commit.execute(
+        "INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            snapshot.source,
+            snapshot.table,
+            snapshot.run,
+            snapshot.snapshot,
+            signed(snapshot.rows),
+            snapshot.detail,
+            snapshot.current
+        ],
+    )?;
+    Ok(())
+}
+
 fn record(row: &Row<'_>) -> Result<RunRecord, String> {
     let told = |error: rusqlite::Error| error.to_string();
     let time = |column: &str| -> Result<Option<DateTime<Utc>>, String> {
@@ -478,6 +568,7 @@ fn record(row: &Row<'_>) -> Result<RunRecord, String> {
         finished_at: time("finished_at")?,
         exit_code: row.get("exit_code").map_err(told)?,
         retry_not_before: time("retry_not_before")?,
+        archive_run: row.get("archive_run").map_err(told)?,
         report: row.get("report").map_err(told)?,
     })
 }

@@ -50,8 +50,8 @@ impl Session<'_> {
             // Nothing to keep: no archive, no table is touched, only the history says what happened.
             drop(store);
             let mut report = self.report(record, outcome.resources, exit)?;
-            report.next_step = self.next_step(&report);
-            self.publish(record, &[], &report)?;
+            report.next_step = super::next_step(&report);
+            self.end(&report)?;
             return Ok(End::Over(Box::new(report)));
         }
         let mut superseded = store.superseded().await?;
@@ -67,7 +67,7 @@ impl Session<'_> {
                 "some of what came could not be used: see quarantine.ndjson.zst in the run's archive"
             );
         }
-        self.seal_files(&record.run)?;
+        self.seal_files(&record.run, &outcome.resources)?;
         Ok(End::Sealed(outcome.resources))
     }
 
@@ -153,7 +153,7 @@ impl Session<'_> {
     }
 
     /// Moves the finished archive files to their place and notes their hashes. After a crash it can be called again.
-    pub(super) fn seal_files(&self, run: &str) -> Result<(), RunError> {
+    pub(super) fn seal_files(&self, run: &str, outcomes: &[ResourceOutcome]) -> Result<(), RunError> {
         let folder = self.lake.run_dir(run);
         let place = self.lake.archive_dir(&self.job.source.name, run);
         let refreshed = self.refreshes(run)?;
@@ -162,7 +162,9 @@ impl Session<'_> {
             let whole = refreshed.iter().any(|one| one.resource_type == name && one.since.is_some());
             let staged = if whole { self.merged(run, name) } else { CrawlStore::staged(&folder, name) };
             let sealed = place.join(format!("{name}.ndjson.zst"));
-            if staged.exists() || sealed.exists() {
+            // Something came of it, so there was a file: without it the tables would lack its rows, and nobody knew.
+            let expected = outcomes.iter().any(|one| one.resource_type == name && one.counts.archived > 0);
+            if expected || staged.exists() || sealed.exists() {
                 let archive::Sealed { bytes, blake3 } = archive::seal(&staged, &sealed)?;
                 files.push(ResourceRecord { resource_type: name.to_owned(), bytes, blake3 });
             }

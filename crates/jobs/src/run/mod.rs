@@ -1,10 +1,13 @@
 //! One execution of a job: crawl, seal the archive, flatten, publish. Each stage ends in a commit, and a run that was
 //! interrupted goes on after the last of them.
 
+mod again;
 mod archived;
 mod attended;
 mod binding;
+mod changes;
 mod crawl;
+mod finish;
 mod publish;
 mod refresh;
 mod report;
@@ -20,9 +23,11 @@ use tracing::Instrument;
 
 pub(crate) use crawl::client;
 
+pub use again::{AgainOptions, again};
 pub use attended::attended;
 pub use binding::{Binding, Member, Sandbox};
 pub use publish::refresh_views_sql;
+pub(crate) use publish::{files_of, render_views_sql as views_sql_text};
 pub use refresh::Refreshed;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
 pub use tables::StoreError;
@@ -33,7 +38,8 @@ use crate::{
     config::{ConfigError, Job},
     flatten::FlattenError,
     ledger::{Ledger, LedgerError, NewRun, RunRecord, RunState, SnapshotRecord},
-    views::{TableShape, ViewSet, ViewsError},
+    retention::{self, Keep},
+    views::{ViewSet, ViewsError},
 };
 
 /// Why a run could not come to its report.
@@ -90,6 +96,14 @@ pub enum RunError {
         /// The run.
         run: String,
     },
+    /// The archive of a run is not there.
+    #[error("the archive of run `{run}` cannot be flattened again: {why}")]
+    NoArchive {
+        /// The run.
+        run: String,
+        /// Why.
+        why: String,
+    },
     /// No such run.
     #[error("there is no run `{run}` in the lake: see `fhirvest runs`")]
     NoRun {
@@ -112,7 +126,8 @@ impl RunError {
             | Self::Views(_)
             | Self::Fingerprint { .. }
             | Self::NoRun { .. }
-            | Self::NotOver { .. } => Exit::Usage,
+            | Self::NotOver { .. }
+            | Self::NoArchive { .. } => Exit::Usage,
             Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => {
                 Exit::Storage
             }
@@ -159,9 +174,10 @@ async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
     let types = asked_for(job, &options.only)?;
     let fingerprint = binding::fingerprint(job, binding, &types);
     let lake = Lake::at(job.lake());
-    lake.create(if job.settings.sensitive { Sensitivity::Sensitive } else { Sensitivity::Public })?;
+    lake.create(sensitivity(job))?;
     let _lock = lake.lock(&job.name)?;
-    let ledger = Ledger::open(&lake.ledger_path())?;
+    let mut ledger = Ledger::open(&lake.ledger_path())?;
+    finish::repair(&lake, &mut ledger, &job.name)?;
     let mut session =
         Session { job, binding, options, views, types, lake, ledger, begun: options.clock.now(), resumed: false };
     if let Some(report) = session.not_yet()? {
@@ -180,7 +196,25 @@ async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
             crawl::End::Over(report) => return Ok(*report),
         }
     };
-    session.finish(&record, outcomes)
+    let report = session.finish(&record, outcomes)?;
+    prune(&session);
+    Ok(report)
+}
+
+/// What kind of lake a job writes to.
+fn sensitivity(job: &Job) -> Sensitivity {
+    if job.settings.sensitive { Sensitivity::Sensitive } else { Sensitivity::Public }
+}
+
+/// Removes what the job no longer keeps. The run is over and stands, whatever comes of it.
+fn prune(session: &Session<'_>) {
+    let own = Keep::from(&session.job.settings);
+    let keep = |job: &str| if job == session.job.name { own } else { Keep::ALL };
+    match retention::prune(&session.lake, keep, session.options.clock.now(), false) {
+        Ok(pruned) if pruned.removed.is_empty() => {}
+        Ok(pruned) => tracing::info!(folders = pruned.removed.len(), "removed what is no longer kept"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "what is no longer kept stays for now"),
+    }
 }
 
 /// Between two looks whether another process still asks the same host.
@@ -256,7 +290,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// Whether the server has asked not to be asked yet: then nothing is sent, and the report says until when.
     fn not_yet(&self) -> Result<Option<RunReport>, RunError> {
-        let Some(last) = self.ledger.runs(Some(&self.job.name), 1)?.pop() else { return Ok(None) };
+        let Some(last) = self.ledger.last_crawl(&self.job.name)? else { return Ok(None) };
         let Some(until) = last.retry_not_before.filter(|until| *until > self.begun) else { return Ok(None) };
         let mut report = self.report(&last, Vec::new(), Exit::Later)?;
         report.retry_not_before = Some(until);
@@ -296,108 +330,35 @@ impl Session<'_> {
     fn sealed_outcomes(&mut self, record: &RunRecord) -> Result<Vec<ResourceOutcome>, RunError> {
         let text = record.report.as_deref().unwrap_or("[]");
         let outcomes: Vec<ResourceOutcome> = serde_json::from_str(text).map_err(RunError::report)?;
-        self.seal_files(&record.run)?;
+        self.seal_files(&record.run, &outcomes)?;
         Ok(outcomes)
     }
 
     /// Flattens, decides, publishes.
     fn finish(&mut self, record: &RunRecord, outcomes: Vec<ResourceOutcome>) -> Result<RunReport, RunError> {
-        let run = &record.run;
-        let statuses: Vec<(String, Status)> =
-            outcomes.iter().map(|outcome| (outcome.resource_type.clone(), outcome.status)).collect();
-        let crawled: Vec<String> = statuses.iter().map(|(name, _)| name.clone()).collect();
-        let (chosen, mut reports) = self.choose(&statuses);
-        let staging = self.lake.run_dir(run).join("tables");
-        remove_dir(&staging)?;
-        let metadata = vec![
-            ("fhirvest.run".to_owned(), run.clone()),
-            ("fhirvest.source".to_owned(), self.job.source.name.clone()),
-            ("fhirvest.api".to_owned(), self.job.api.clone().unwrap_or_default()),
-            ("fhirvest.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ];
-        let flattening = tables::Flattening {
-            lake: &self.lake,
-            source: &self.job.source.name,
-            run,
-            staging: &staging,
+        let report = self.report(record, outcomes, Exit::Done)?;
+        let settings = &self.job.settings;
+        let mut batch = finish::Batch {
+            job: self.job,
             views: &self.views,
-            metadata: &metadata,
+            lake: &self.lake,
+            ledger: &mut self.ledger,
+            clock: self.options.clock,
+            record,
+            rules: publish::Rules { publish: settings.publish, max_shrink: settings.max_shrink },
+            again: None,
         };
-        let (staged, failures) = flattening.tables(&chosen, &crawled)?;
-        let mut published = Vec::new();
-        let previous = self.ledger.current()?;
-        for (table, shape) in staged.iter().filter_map(|table| Some((table, self.shape(&table.name)?))) {
-            let types = self.views.resource_types(shape);
-            let of: Vec<(&str, Status)> = statuses
-                .iter()
-                .filter(|(name, _)| types.contains(&name.as_str()))
-                .map(|(name, status)| (name.as_str(), *status))
-                .collect();
-            let before = rows_before(&previous, &self.job.source.name, &table.name);
-            let rules = publish::Rules { publish: self.job.settings.publish, max_shrink: self.job.settings.max_shrink };
-            let held = publish::hold(rules, &of, table.files.rows, before);
-            if held.is_none() {
-                published.push(publish::record(&self.job.source.name, run, table, shape)?);
-            }
-            reports.push(publish::report(table, shape, &types, held, before));
-        }
-        reports.sort_by(|a, b| a.table.cmp(&b.table));
-        let unavailable = outcomes.iter().any(|outcome| outcome.unavailable);
-        let all: Vec<Status> = statuses.iter().map(|(_, status)| *status).collect();
-        let mut report = self.report(record, outcomes, judge(&all, unavailable, &reports))?;
-        report.tables = reports;
-        report.failures = failures;
-        report.next_step = self.next_step(&report);
-        self.publish(record, &published, &report)?;
-        Ok(report)
+        batch.finish(report)
     }
 
-    /// The tables that can be made, and reports of those that can't.
-    fn choose(&self, statuses: &[(String, Status)]) -> (Vec<&TableShape>, Vec<TableReport>) {
-        let of_job = &self.job.settings.resources;
-        let (mut chosen, mut skipped) = (Vec::new(), Vec::new());
-        for shape in &self.views.tables {
-            let types = self.views.resource_types(shape);
-            let wanted: Vec<&str> = types.iter().copied().filter(|name| of_job.contains_key(*name)).collect();
-            let missing = wanted.iter().find(|name| !statuses.iter().any(|(known, _)| known == *name));
-            let reason = match (wanted.is_empty(), missing) {
-                // Nothing to say of a table of other resource types than the job's.
-                (true, _) => continue,
-                (false, Some(name)) => format!("{name} was not asked for in this run"),
-                (false, None) => {
-                    chosen.push(shape);
-                    continue;
-                }
-            };
-            skipped.push(TableReport::skipped(&shape.name, &wanted, reason));
-        }
-        (chosen, skipped)
-    }
-
-    fn shape(&self, table: &str) -> Option<&TableShape> {
-        self.views.tables.iter().find(|shape| shape.name == table)
-    }
-
-    /// The step that analysts see: files first, then the ledger, then `views.sql`, which is made from the ledger.
-    fn publish(
-        &mut self,
-        record: &RunRecord,
-        published: &[SnapshotRecord],
-        report: &RunReport,
-    ) -> Result<(), RunError> {
-        let run = &record.run;
-        let tables: Vec<String> = published.iter().map(|snapshot| snapshot.table.clone()).collect();
-        fhirvest_lake::publish::publish(&self.lake, &self.job.source.name, run, &tables)?;
-        publish::write_history(&self.lake, report)?;
-        let text = serde_json::to_string(report).map_err(RunError::report)?;
-        self.ledger.finish(run, published, report.exit_code.code(), &text, report.finished_at)?;
-        refresh_views_sql(&self.lake, &self.ledger)?;
-        // What is held back is not kept: it can be made again from the archive.
-        self.clear(run)
+    /// Ends a run that brought nothing: no table is touched, only the history says what happened.
+    fn end(&mut self, report: &RunReport) -> Result<(), RunError> {
+        let _publishing = self.lake.lock_publishing()?;
+        finish::end(&self.lake, &mut self.ledger, report, Vec::new())
     }
 
     fn clear(&self, run: &str) -> Result<(), RunError> {
-        remove_dir(&self.lake.run_dir(run))
+        Ok(fhirvest_lake::durable::remove_dir(&self.lake.run_dir(run))?)
     }
 
     fn report(
@@ -410,6 +371,7 @@ impl Session<'_> {
         let millis = (finished_at - record.started_at).num_milliseconds().max(0);
         Ok(RunReport {
             run: record.run.clone(),
+            archive_run: None,
             job: self.job.name.clone(),
             api: self.job.api.clone(),
             source: self.job.source.name.clone(),
@@ -425,47 +387,40 @@ impl Session<'_> {
             resources: outcomes,
             refreshed: self.refreshes(&record.run)?,
             tables: Vec::new(),
+            changes: Vec::new(),
             failures: Vec::new(),
             traffic: traffic::kept(&self.lake.run_dir(&record.run))?,
             retry_not_before: None,
             next_step: String::new(),
         })
     }
+}
 
-    fn next_step(&self, report: &RunReport) -> String {
-        if report.exit_code == Exit::Done {
-            return format!("duckdb -init {}/views.sql", report.lake);
-        }
-        let well = |status| matches!(status, Status::Complete | Status::Empty);
-        // A type that the server does not know is no fault, unless it knows none.
-        let ill = report.resources.iter().filter(|one| !well(one.status));
-        let worst = ill.min_by_key(|one| one.status == Status::Unsupported);
-        let all_unsupported = report.resources.iter().all(|one| one.status == Status::Unsupported);
-        let held = report.tables.iter().find(|table| table.state == TableState::Held);
-        match (worst.filter(|one| one.status != Status::Unsupported || all_unsupported), held) {
-            (Some(one), _) => one.detail.clone().unwrap_or_else(|| {
-                format!("{} is {}: run `fhirvest run {}` again", one.resource_type, one.status, report.job)
-            }),
-            (None, Some(table)) => format!(
-                "table {} was held back ({}): look at it with `fhirvest runs {}`",
-                table.table,
-                table.reason.as_deref().unwrap_or("see the report"),
-                report.run
-            ),
-            _ => format!("see `fhirvest runs {}`", report.run),
-        }
+/// What to do after a run.
+fn next_step(report: &RunReport) -> String {
+    if report.exit_code == Exit::Done {
+        return format!("duckdb -init {}/views.sql", report.lake);
+    }
+    let well = |status| matches!(status, Status::Complete | Status::Empty);
+    // A type that the server does not know is no fault, unless it knows none.
+    let ill = report.resources.iter().filter(|one| !well(one.status));
+    let worst = ill.min_by_key(|one| one.status == Status::Unsupported);
+    let all_unsupported = report.resources.iter().all(|one| one.status == Status::Unsupported);
+    let held = report.tables.iter().find(|table| table.state == TableState::Held);
+    match (worst.filter(|one| one.status != Status::Unsupported || all_unsupported), held) {
+        (Some(one), _) => one.detail.clone().unwrap_or_else(|| {
+            format!("{} is {}: run `fhirvest run {}` again", one.resource_type, one.status, report.job)
+        }),
+        (None, Some(table)) => format!(
+            "table {} was held back ({}): look at it with `fhirvest runs {}`",
+            table.table,
+            table.reason.as_deref().unwrap_or("see the report"),
+            report.run
+        ),
+        _ => format!("see `fhirvest runs {}`", report.run),
     }
 }
 
 fn rows_before(current: &[SnapshotRecord], source: &str, table: &str) -> Option<u64> {
     current.iter().find(|one| one.source == source && one.table == table).map(|one| one.rows)
-}
-
-fn remove_dir(path: &camino::Utf8Path) -> Result<(), RunError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(RunError::File { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,11 +1,12 @@
 //! Which staged tables analysts may see, and the step that shows them.
 
-use camino::Utf8PathBuf;
 use fhirvest_crawler::ending::Status;
 use fhirvest_lake::{
     Lake, durable,
-    history::{self, RESOURCES, RUNS, ResourceRow, RunRow},
-    views_sql::{self, Catalog, CurrentTable},
+    history::{self, ResourceRow, RunRow},
+    table::{TableFile, TableFiles},
+    template::Template,
+    views_sql::{self, Catalog, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,8 @@ pub(crate) fn report(
         state: if held.is_some() { TableState::Held } else { TableState::Published },
         reason: held,
         resource_types: types.iter().map(|name| (*name).to_owned()).collect(),
+        view_hash: shape.view_hash.clone(),
+        snapshot: None,
         rows: staged.files.rows,
         previous_rows: previous,
         resources: counts.resources,
@@ -101,86 +104,95 @@ pub(crate) fn report(
     }
 }
 
-/// The ledger's record of a staged table.
-pub(crate) fn record(
-    source: &str,
-    run: &str,
-    staged: &StagedTable,
-    shape: &TableShape,
-) -> Result<SnapshotRecord, RunError> {
+/// What the ledger keeps of a table that a view made.
+pub(crate) fn detail(files: &TableFiles, shape: &TableShape) -> SnapshotDetail {
     let fields = shape.schema.fields().iter().zip(&shape.sql_types);
-    let detail = SnapshotDetail {
-        columns: fields
-            .map(|(field, sql_type)| Column {
-                name: field.name().clone(),
-                sql_type: sql_type.clone(),
-                description: field.metadata().get("description").cloned(),
-            })
-            .collect(),
+    let columns = fields.map(|(field, sql_type)| Column {
+        name: field.name().clone(),
+        sql_type: sql_type.clone(),
+        description: field.metadata().get("description").cloned(),
+    });
+    SnapshotDetail {
+        columns: columns.collect(),
         description: shape.description.clone(),
         view_hash: shape.view_hash.clone(),
-        files: staged
-            .files
-            .files
-            .iter()
-            .map(|file| FileDetail {
-                name: file.name.clone(),
-                rows: file.rows,
-                bytes: file.bytes,
-                blake3: file.blake3.clone(),
-            })
-            .collect(),
-    };
-    Ok(SnapshotRecord {
-        source: source.to_owned(),
-        table: staged.name.clone(),
-        run: run.to_owned(),
-        snapshot: run.to_owned(),
-        rows: staged.files.rows,
-        detail: serde_json::to_string(&detail).map_err(RunError::report)?,
-        current: true,
-    })
+        ..SnapshotDetail::of(files)
+    }
+}
+
+impl SnapshotDetail {
+    /// Files that no view made.
+    pub(crate) fn of(files: &TableFiles) -> Self {
+        let file = |file: &TableFile| FileDetail {
+            name: file.name.clone(),
+            rows: file.rows,
+            bytes: file.bytes,
+            blake3: file.blake3.clone(),
+        };
+        Self {
+            columns: Vec::new(),
+            description: None,
+            view_hash: String::new(),
+            files: files.files.iter().map(file).collect(),
+        }
+    }
+
+    pub(crate) fn read(snapshot: &SnapshotRecord) -> Result<Self, RunError> {
+        serde_json::from_str(&snapshot.detail).map_err(RunError::report)
+    }
+
+    pub(crate) fn text(&self) -> Result<String, RunError> {
+        serde_json::to_string(self).map_err(RunError::report)
+    }
+}
+
+/// The files of a snapshot: name, bytes, hash.
+pub(crate) fn files_of(snapshot: &SnapshotRecord) -> Result<Vec<(String, u64, String)>, RunError> {
+    let files = SnapshotDetail::read(snapshot)?.files;
+    Ok(files.into_iter().map(|file| (file.name, file.bytes, file.blake3)).collect())
 }
 
 /// Writes `views.sql` from what the ledger says is current. It can be done at any time, and is done at the end of each
-/// run and after a crash before it.
+/// run and after a crash before it. To be called by who holds the publishing lock.
 ///
 /// # Errors
 /// The ledger cannot be read or the file not be written.
 pub fn refresh_views_sql(lake: &Lake, ledger: &Ledger) -> Result<(), RunError> {
-    let mut catalog = Catalog { root: lake.absolute_root()?, ..Catalog::default() };
-    let below =
-        |path: Utf8PathBuf| path.strip_prefix(lake.root()).map_or_else(|_| path.to_string(), ToString::to_string);
-    for snapshot in ledger.current()? {
-        let detail: SnapshotDetail = serde_json::from_str(&snapshot.detail).map_err(RunError::report)?;
-        let folder = below(lake.snapshot_dir(&snapshot.table, &snapshot.source, &snapshot.snapshot));
-        catalog.tables.push(CurrentTable {
+    Ok(durable::write_atomically(&lake.views_sql_path(), render_views_sql(lake, ledger)?.as_bytes())?)
+}
+
+/// The text that `views.sql` should have.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub(crate) fn render_views_sql(lake: &Lake, ledger: &Ledger) -> Result<String, RunError> {
+    let templates = crate::config::sql_templates().iter().filter_map(|text| Template::parse(text)).collect();
+    let mut catalog = Catalog { root: lake.absolute_root()?, snapshots: Vec::new(), templates };
+    for snapshot in ledger.all_snapshots()? {
+        let detail = SnapshotDetail::read(&snapshot)?;
+        let folder = lake.below(&lake.snapshot_dir(&snapshot.table, &snapshot.source, &snapshot.snapshot));
+        let column = |one: Column| views_sql::Column { name: one.name, description: one.description };
+        catalog.snapshots.push(Snapshot {
             source: snapshot.source,
             table: snapshot.table,
+            snapshot: snapshot.snapshot,
+            run: snapshot.run,
+            rows: snapshot.rows,
+            view_hash: detail.view_hash,
+            current: snapshot.current,
             description: detail.description,
-            columns: detail
-                .columns
-                .into_iter()
-                .map(|one| views_sql::Column { name: one.name, description: one.description })
-                .collect(),
+            columns: detail.columns.into_iter().map(column).collect(),
             files: detail.files.into_iter().map(|file| format!("{folder}/{}", file.name)).collect(),
         });
     }
-    for (source, run) in ledger.finished()? {
-        for (table, files) in [(RUNS, &mut catalog.runs), (RESOURCES, &mut catalog.resources)] {
-            let path = lake.snapshot_dir(table, &source, &run).join("part-00000.parquet");
-            if path.exists() {
-                files.push(below(path));
-            }
-        }
-    }
-    Ok(durable::write_atomically(&lake.views_sql_path(), views_sql::render(&catalog).as_bytes())?)
+    Ok(views_sql::render(&catalog))
 }
 
-/// The rows of the history of a run.
-pub(crate) fn write_history(lake: &Lake, report: &RunReport) -> Result<(), RunError> {
+/// Stages the rows of the history of a run.
+pub(crate) fn stage_history(lake: &Lake, report: &RunReport) -> Result<Vec<(&'static str, TableFiles)>, RunError> {
     let run = RunRow {
         run: report.run.clone(),
+        archive_run: report.archive_run.clone().unwrap_or_else(|| report.run.clone()),
         job: report.job.clone(),
         environment: report.environment.clone(),
         started_at: report.started_at,
@@ -188,9 +200,9 @@ pub(crate) fn write_history(lake: &Lake, report: &RunReport) -> Result<(), RunEr
         exit_code: report.exit_code.code(),
         fhirvest_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let resources: Vec<ResourceRow> = report
-        .resources
-        .iter()
+    // What was flattened again was not crawled again.
+    let crawled = report.resources.iter().filter(|_| report.archive_run.is_none());
+    let resources: Vec<ResourceRow> = crawled
         .map(|one| ResourceRow {
             run: report.run.clone(),
             resource_type: one.resource_type.clone(),
@@ -208,7 +220,7 @@ pub(crate) fn write_history(lake: &Lake, report: &RunReport) -> Result<(), RunEr
             coverage: one.coverage,
         })
         .collect();
-    Ok(history::write_history(lake, &report.source, &run, &resources)?)
+    Ok(history::stage_history(lake, &run, &resources)?)
 }
 
 #[cfg(test)]

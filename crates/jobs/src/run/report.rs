@@ -90,6 +90,10 @@ impl TryFrom<u8> for Exit {
 pub enum TableState {
     /// Analysts see it.
     Published,
+    /// Made again it would be what it is: its view and its archive are the same as before.
+    Unchanged,
+    /// Made and kept for `as_of`; analysts see a later crawl.
+    History,
     /// Made, but kept from analysts: see the reason.
     Held,
     /// Not made: see the reason.
@@ -108,6 +112,12 @@ pub struct TableReport {
     pub reason: Option<String>,
     /// The resource types that fill it.
     pub resource_types: Vec<String>,
+    /// The hash of the view that made it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub view_hash: String,
+    /// The snapshot that holds its rows, where it is kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub snapshot: Option<String>,
     /// Its rows.
     pub rows: u64,
     /// Rows of the snapshot before it.
@@ -131,6 +141,9 @@ pub struct TableReport {
 pub struct RunReport {
     /// Its id.
     pub run: String,
+    /// The run whose archive was flattened again; none where it is its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub archive_run: Option<String>,
     /// The job.
     pub job: String,
     /// The catalogued API, if it is one.
@@ -161,6 +174,9 @@ pub struct RunReport {
     pub refreshed: Vec<Refreshed>,
     /// The tables.
     pub tables: Vec<TableReport>,
+    /// What analysts see otherwise than before, by type.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changes: Vec<Changes>,
     /// Resources that could not be flattened, the first of them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub failures: Vec<NamedFailure>,
@@ -172,6 +188,19 @@ pub struct RunReport {
     pub retry_not_before: Option<DateTime<Utc>>,
     /// What to do next.
     pub next_step: String,
+}
+
+/// Resources of a type that changed since the crawl before; they are the rows of `_changes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The type.
+    pub resource_type: String,
+    /// There now and not before.
+    pub added: u64,
+    /// There now and before, with other content.
+    pub changed: u64,
+    /// There before and not now: only a crawl that was complete can tell.
+    pub removed: u64,
 }
 
 /// A resource that could not be flattened, by its place in the archive.
@@ -195,6 +224,8 @@ impl TableReport {
             state: TableState::Skipped,
             reason: Some(reason),
             resource_types: resource_types.iter().map(|name| (*name).to_owned()).collect(),
+            view_hash: String::new(),
+            snapshot: None,
             rows: 0,
             previous_rows: None,
             resources: 0,

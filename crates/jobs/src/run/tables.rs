@@ -70,6 +70,9 @@ impl Flattening<'_> {
         tables: &[&TableShape],
         types: &[String],
     ) -> Result<(Vec<StagedTable>, Vec<NamedFailure>), FlattenError<StoreError>> {
+        if tables.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let share = SORT_MEMORY / tables.len().max(1);
         let mut staged = BTreeMap::new();
         for shape in tables {
@@ -82,7 +85,8 @@ impl Flattening<'_> {
         for (number, plan) in self.views.plans.iter().enumerate() {
             let path =
                 self.lake.archive_dir(self.source, self.run).join(format!("{}.ndjson.zst", plan.resource_type()));
-            if !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
+            let feeds_any = tables.iter().any(|shape| shape.feeds.iter().any(|feed| feed.plan == number));
+            if !feeds_any || !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
                 continue;
             }
             let names: Vec<&str> = plan.tables().iter().map(|table| table.name.as_str()).collect();
