@@ -8,6 +8,7 @@ mod conformance;
 mod cookbook;
 mod first_run;
 mod harness;
+mod history;
 mod killed;
 mod mistakes;
 mod nine_jobs;

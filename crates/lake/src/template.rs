@@ -7,8 +7,10 @@
 //! -- optional: telecom(owner_id, value)
 //! -- What it is, in one sentence. Example:
 //! --   SELECT * FROM acme.pharmacy;
-//! SELECT … FROM {source}.location AS l …               {files.location} reads the table's files themselves
+//! SELECT … FROM {source}.location AS l …
 //! ```
+//! `{files.location}` reads the table's files themselves, `{history.location}` those of all its kept snapshots;
+//! `{source_name}` is the source's name as a text.
 
 use crate::views_sql::Snapshot;
 
@@ -94,12 +96,22 @@ impl Template {
         self.needs.iter().all(|need| need.found(tables).is_some())
     }
 
-    /// The SQL for one source.
-    pub(crate) fn instantiate(&self, schema: &str, tables: &[&Snapshot], read: impl Fn(&Snapshot) -> String) -> String {
+    /// The SQL for one source; `read` reads a table's files, those of all its kept snapshots if it is told to.
+    pub(crate) fn instantiate(
+        &self,
+        schema: &str,
+        tables: &[&Snapshot],
+        read: impl Fn(&Snapshot, bool) -> String,
+    ) -> String {
         let mut body = self.body.clone();
         for need in &self.needs {
             if let Some(table) = need.found(tables) {
-                body = body.replace(&format!("{{files.{}}}", need.table), &read(table));
+                for (word, past) in [("files", false), ("history", true)] {
+                    let place = format!("{{{word}.{}}}", need.table);
+                    if body.contains(&place) {
+                        body = body.replace(&place, &read(table, past));
+                    }
+                }
             }
         }
         for need in self.optional.iter().filter(|need| need.found(tables).is_none()) {
@@ -107,7 +119,8 @@ impl Template {
             let nothing = format!("(SELECT {} WHERE false) ", columns.collect::<Vec<_>>().join(", "));
             body = body.replace(&format!("{{source}}.{} ", need.table), &nothing);
         }
-        body.replace("{source}", schema)
+        let source = tables.first().map_or("", |table| table.source.as_str()).replace('\'', "''");
+        body.replace("{source_name}", &format!("'{source}'")).replace("{source}", schema)
     }
 }
 
@@ -167,7 +180,7 @@ SELECT a.id, c.z FROM {source}.a AS a JOIN {files.b} AS b USING (id) LEFT JOIN {
         let (a, b, c) = (table("a", &["id", "x"]), table("b", &["id"]), table("c", &["z"]));
         assert!(template.fits(&[&a, &b]) && !template.fits(&[&a]) && !template.fits(&[&table("a", &["id"]), &b]));
         let body =
-            |tables: &[&Snapshot]| template.instantiate("s", tables, |table| format!("read({})", table.files[0]));
+            |tables: &[&Snapshot]| template.instantiate("s", tables, |table, _| format!("read({})", table.files[0]));
         let expected = "SELECT a.id, c.z FROM s.a AS a JOIN read(b.parquet) AS b USING (id) LEFT JOIN ";
         assert_eq!(body(&[&a, &b, &c]), format!("{expected}s.c AS c ON true"));
         let nothing = "(SELECT CAST(NULL AS VARCHAR) AS z WHERE false) AS c ON true";

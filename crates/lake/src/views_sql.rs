@@ -61,6 +61,9 @@ pub struct Catalog {
 /// Columns that are no columns of the files: DuckDB reads them off the paths.
 const HIVE: &str = "hive_partitioning = true, hive_types = {'source': VARCHAR, 'snapshot': VARCHAR}";
 
+/// The column that holds the server's own stamp of a row, which is no content.
+const STAMP: &str = "last_updated";
+
 const HEAD: &str = "\
 -- The lake of fhirvest, for DuckDB 1.1 and later: duckdb -init views.sql
 -- A schema for each source, one view a table on its current snapshot; the schema \"all\" has every table across
@@ -87,12 +90,13 @@ CREATE OR REPLACE MACRO as_of(name, moment) AS TABLE
   ) AS chosen ON chosen.source = kept.source AND chosen.snapshot = kept.snapshot;
 
 -- changes(table, from, to): what differs between two moments, one row a key (the table's first column) with its rows
--- before and after. Examples:
+-- before and after. A server's stamp (last_updated) is no content, so a difference in it alone is none. Examples:
 --   SELECT change, count(*) FROM changes('practitioner', DATE '2026-11-01', DATE '2026-12-01') GROUP BY change;
 --   SELECT unnest(after, recursive := true) FROM changes('role_network', '20261123', '20261124') WHERE change = 'added';
 CREATE OR REPLACE MACRO _keyed(name, moment) AS TABLE
   SELECT one.source, one._key AS key, list(one ORDER BY one) AS records FROM (
-    SELECT kept.* EXCLUDE (snapshot) FROM (FROM query(_history(name))) AS kept JOIN (
+    SELECT kept.* EXCLUDE (snapshot)
+    FROM (FROM query(replace(_history(name), '* /* stamped */', '* EXCLUDE (last_updated)'))) AS kept JOIN (
       SELECT s.source, arg_max(s.snapshot, s.run || ' ' || s.snapshot) AS snapshot FROM "all"._snapshots AS s
       WHERE s.table_name = regexp_replace(name, '^.*\.', '') AND s.run <= _moment(moment) GROUP BY s.source
     ) AS chosen ON chosen.source = kept.source AND chosen.snapshot = kept.snapshot
@@ -140,6 +144,7 @@ pub fn render(catalog: &Catalog) -> String {
     for snapshot in &current {
         sources.entry(&snapshot.source).or_default().push(snapshot);
     }
+    snapshots(&mut sql, catalog);
     // Name of a view in "all", and the sources that have it.
     let mut everywhere: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (source, tables) in &sources {
@@ -200,7 +205,8 @@ fn table(sql: &mut String, catalog: &Catalog, table: &Snapshot, of_source: &[&Sn
     let full = qualified(&table.source, &table.table);
     let template = catalog.templates.iter().find(|one| one.kind == Kind::Table && one.name == table.table);
     if let Some(template) = template.filter(|one| one.fits(of_source)) {
-        let body = template.instantiate(&name(&schema(&table.source)), of_source, |one| read(catalog, &one.files));
+        let body =
+            template.instantiate(&name(&schema(&table.source)), of_source, |one, past| files(catalog, one, past));
         line(sql, format_args!("{}CREATE OR REPLACE VIEW {full} AS\n{body};", template.about));
     } else {
         line(sql, format_args!("CREATE OR REPLACE VIEW {full} AS SELECT * FROM {};", read(catalog, &table.files)));
@@ -218,7 +224,7 @@ fn table(sql: &mut String, catalog: &Catalog, table: &Snapshot, of_source: &[&Sn
 /// A view over the tables of a source.
 fn derived(sql: &mut String, catalog: &Catalog, template: &Template, source: &str, tables: &[&Snapshot]) {
     let full = qualified(source, &template.name);
-    let body = template.instantiate(&name(&schema(source)), tables, |table| read(catalog, &table.files));
+    let body = template.instantiate(&name(&schema(source)), tables, |one, past| files(catalog, one, past));
     line(sql, format_args!("{}CREATE OR REPLACE VIEW {full} AS\n{body};", template.about));
     line(sql, format_args!("COMMENT ON VIEW {full} IS {};", literal(&template.summary())));
 }
@@ -269,8 +275,8 @@ fn of_runs(sql: &mut String, catalog: &Catalog, coverage_is_a_table: bool) {
     }
 }
 
-/// Every kept snapshot, and the macros that look into them.
-fn history(sql: &mut String, catalog: &Catalog) {
+/// The list of every kept snapshot.
+fn snapshots(sql: &mut String, catalog: &Catalog) {
     let kept: Vec<&Snapshot> = catalog.snapshots.iter().filter(|one| is_table(&one.table)).collect();
     if kept.is_empty() {
         return;
@@ -291,6 +297,14 @@ fn history(sql: &mut String, catalog: &Catalog) {
             rows.join(",\n")
         ),
     );
+}
+
+/// The macros that look into kept snapshots.
+fn history(sql: &mut String, catalog: &Catalog) {
+    let kept: Vec<&Snapshot> = catalog.snapshots.iter().filter(|one| is_table(&one.table)).collect();
+    if kept.is_empty() {
+        return;
+    }
     let mut by_table: BTreeMap<&str, BTreeMap<&str, Vec<&Snapshot>>> = BTreeMap::new();
     for one in &kept {
         by_table.entry(&one.table).or_default().entry(&one.source).or_default().push(one);
@@ -317,7 +331,18 @@ fn history(sql: &mut String, catalog: &Catalog) {
 fn read_history(catalog: &Catalog, snapshots: &[&Snapshot]) -> Option<String> {
     let key = &snapshots.iter().find(|one| one.current).or(snapshots.last())?.columns.first()?.name;
     let files: Vec<String> = snapshots.iter().flat_map(|one| one.files.clone()).collect();
-    Some(format!("SELECT {} AS _key, * FROM {}", name(key), read_all(catalog, &files)))
+    let stamped = snapshots.iter().any(|one| one.columns.iter().any(|column| column.name == STAMP));
+    let columns = if stamped { "* /* stamped */" } else { "*" };
+    Some(format!("SELECT {} AS _key, {columns} FROM {}", name(key), read_all(catalog, &files)))
+}
+
+/// Reads the files of a snapshot, or of all kept snapshots of its table.
+fn files(catalog: &Catalog, table: &Snapshot, past: bool) -> String {
+    if !past {
+        return read(catalog, &table.files);
+    }
+    let kept = catalog.snapshots.iter().filter(|one| one.source == table.source && one.table == table.table);
+    read_all(catalog, &kept.flat_map(|one| one.files.clone()).collect::<Vec<_>>())
 }
 
 /// Reads files of one shape.
