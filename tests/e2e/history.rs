@@ -150,7 +150,7 @@ fn two_nights_are_told_exactly_and_a_broken_third_changes_nothing() {
     three.remove("l01");
     three.insert("m3".into(), "newer".into());
     world(&home, &three, 3);
-    let broken = night(&home, port, "", &["next-malformed"]);
+    let broken = night(&home, port, "", &["page-2-dead"]);
     assert_ne!(broken.code, Some(0));
     let third = run_of(&broken);
     let rows = home.duckdb("SELECT DISTINCT snapshot, (SELECT count(*) FROM acme.location) AS n FROM acme.location");

@@ -16,6 +16,7 @@ mod patient;
 mod platforms;
 mod refreshed;
 mod report;
+mod rerun;
 mod schedule;
 mod sensitive;
 mod support;

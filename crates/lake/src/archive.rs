@@ -61,7 +61,9 @@ impl ArchiveWriter {
         }
         file.set_len(committed_len).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let compressor = Compressor::new(LEVEL).map_err(failed)?;
+        let mut compressor = Compressor::new(LEVEL).map_err(failed)?;
+        // A block that rots on the disk is told when it is read, instead of giving other resources than those that came.
+        compressor.include_checksum(true).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file, len: committed_len, frame: Vec::new(), compressor })
     }
 

@@ -4,9 +4,10 @@
 use fhirvest_lake::Lake;
 
 use super::{
-    Exit, RunError, RunReport, sensitivity,
+    Exit, RunError, RunReport,
     finish::{self, Again, Batch},
     publish::Rules,
+    sensitivity,
 };
 use crate::{
     clock::Clock,

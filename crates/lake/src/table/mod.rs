@@ -119,7 +119,7 @@ pub fn write_sorted(
     options: TableOptions,
     mut next: impl FnMut() -> Result<Option<RecordBatch>, LakeError>,
 ) -> Result<TableFiles, LakeError> {
-    fs::create_dir_all(dir).map_err(|source| LakeError::io("create the folder", dir, source))?;
+    durable::create_dir(dir)?;
     let mut parts = Parts::new(spec, options, dir);
     while let Some(batch) = next()? {
         parts.write(&batch)?;
