@@ -235,12 +235,9 @@ mod tests {
         let resources: Vec<_> = types
             .iter()
             .map(|(name, status)| {
-                let outcome = fhirvest_crawler::engine::ResourceOutcome {
-                    resource_type: (*name).to_owned(),
-                    status: *status,
-                    ..Default::default()
-                };
-                serde_json::to_value(outcome).unwrap()
+                serde_json::json!({"resource_type": name, "status": status, "strategy": "bare", "partition_closed": true,
+                    "pages": 1, "unavailable": false,
+                    "counts": {"received": 1, "archived": 1, "duplicates": 0, "variants": 0, "quarantined": 0}})
             })
             .collect();
         let report = serde_json::json!({

@@ -230,7 +230,7 @@ impl Merge<'_> {
             }
             Ordering::Greater => {
                 if let Some([id, hash]) = crawled.row() {
-                    self.new(of, id, hash);
+                    self.came(of, id, hash);
                 }
                 crawled.advance()?;
             }
@@ -277,7 +277,7 @@ impl Merge<'_> {
         self.seen.push(&[row[0], row[1], hash, row[3], Some(self.run)]);
     }
 
-    fn new(&mut self, of: &CrawledType, id: Option<&str>, hash: Option<&str>) {
+    fn came(&mut self, of: &CrawledType, id: Option<&str>, hash: Option<&str>) {
         let name = Some(of.resource_type.as_str());
         let hash = hash.filter(|_| of.scope != Scope::Unseen);
         if hash.is_some() {

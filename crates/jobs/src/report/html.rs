@@ -189,6 +189,8 @@ fn tables(document: &Document) -> Markup {
 fn state(table: &TableReport) -> &'static str {
     match table.state {
         TableState::Published => "published",
+        TableState::Unchanged => "unchanged",
+        TableState::History => "kept as history",
         TableState::Held => "held back",
         TableState::Skipped => "not made",
     }

@@ -59,7 +59,7 @@ pub fn again(job: &Job, run: Option<&str>, options: AgainOptions) -> Result<RunR
     tracing::info!(run = record.run, archive = archived.run, "flattening again");
     let report = RunReport {
         run: record.run.clone(),
-        archive_run: Some(archived.run.clone()),
+        archive_run: Some(archived.run),
         lake: job.settings.lake.clone(),
         resumed: false,
         started_at: record.started_at,
