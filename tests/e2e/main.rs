@@ -12,6 +12,7 @@ mod history;
 mod killed;
 mod mistakes;
 mod nine_jobs;
+mod object_store;
 mod patient;
 mod platforms;
 mod refreshed;

@@ -28,8 +28,8 @@ pub(crate) struct Global {
     /// The folder with one file a job
     #[arg(long, global = true, default_value = "jobs", value_name = "DIR", help_heading = "Global")]
     pub(crate) jobs: Utf8PathBuf,
-    /// The lake's folder [default: from the configuration, ./lake]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global")]
+    /// The lake: a folder, s3://bucket/folder, gs://…, az://… [default: from the configuration, ./lake]
+    #[arg(long, global = true, value_name = "LAKE", help_heading = "Global")]
     pub(crate) lake: Option<Utf8PathBuf>,
     /// Say more (twice: each request)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global")]

@@ -26,6 +26,7 @@ pub mod config;
 pub mod flatten;
 pub mod ledger;
 pub mod metrics;
+pub mod mirror;
 pub mod notify;
 pub mod report;
 pub mod retention;

@@ -23,13 +23,21 @@ use crate::{durable, error::LakeError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lake {
     root: Utf8PathBuf,
+    /// Where analysts find it, if that is not the folder itself.
+    address: Option<String>,
 }
 
 impl Lake {
     /// The lake at a folder; touches nothing.
     #[must_use]
     pub fn at(root: &Utf8Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), address: None }
+    }
+
+    /// The working folder of a lake whose place is an object store; touches nothing.
+    #[must_use]
+    pub fn mirror(root: &Utf8Path, address: &str) -> Self {
+        Self { root: root.to_owned(), address: Some(address.to_owned()) }
     }
 
     /// Makes the folders that every lake has, and notes what kind of data they are for. A sensitive lake is closed to
@@ -62,6 +70,12 @@ impl Lake {
         }
     }
 
+    /// Where analysts find `views.sql`, on this machine.
+    #[must_use]
+    pub fn shown_views_sql(&self, lake: &str) -> String {
+        if self.address.is_some() { self.views_sql_path().into_string() } else { format!("{lake}/views.sql") }
+    }
+
     /// What kind of data the lake holds; nothing where there is no lake yet.
     ///
     /// # Errors
@@ -82,7 +96,9 @@ impl Lake {
         }
     }
 
-    fn description(&self) -> Utf8PathBuf {
+    /// The file that says what kind of data the lake holds.
+    #[must_use]
+    pub fn description(&self) -> Utf8PathBuf {
         self.root.join(".fhirvest/lake.json")
     }
 
@@ -92,11 +108,14 @@ impl Lake {
         &self.root
     }
 
-    /// The lake's folder as an absolute path, for `views.sql`.
+    /// The lake's folder as an absolute path, or its address in an object store, for `views.sql`.
     ///
     /// # Errors
     /// The folder is not there.
     pub fn absolute_root(&self) -> Result<Utf8PathBuf, LakeError> {
+        if let Some(address) = &self.address {
+            return Ok(Utf8PathBuf::from(address));
+        }
         self.root.canonicalize_utf8().map_err(|source| LakeError::io("find", &self.root, source))
     }
 

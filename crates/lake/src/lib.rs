@@ -30,6 +30,7 @@ pub mod input;
 pub mod layout;
 pub mod publish;
 pub mod read;
+pub mod remote;
 pub mod table;
 pub mod template;
 pub mod views_sql;

@@ -64,6 +64,13 @@ const HIVE: &str = "hive_partitioning = true, hive_types = {'source': VARCHAR, '
 /// The column that holds the server's own stamp of a row, which is no content.
 const STAMP: &str = "last_updated";
 
+/// What an analyst has to know of a lake in an object store.
+const IN_A_STORE: &str = "\
+-- The files are in an object store, so DuckDB needs an extension and your credentials first. S3 and Google Cloud Storage:
+--   INSTALL httpfs; INSTALL aws; CREATE SECRET (TYPE s3, PROVIDER credential_chain);
+-- Azure: INSTALL azure; CREATE SECRET (TYPE azure, PROVIDER credential_chain, ACCOUNT_NAME '...');
+";
+
 const HEAD: &str = "\
 -- The lake of fhirvest, for DuckDB 1.1 and later: duckdb -init views.sql
 -- A schema for each source, one view a table on its current snapshot; the schema \"all\" has every table across
@@ -136,7 +143,8 @@ CREATE OR REPLACE VIEW coverage AS
 /// it again replaces the views.
 #[must_use]
 pub fn render(catalog: &Catalog) -> String {
-    let mut sql = String::from(HEAD);
+    let in_a_store = if catalog.root.as_str().contains("://") { IN_A_STORE } else { "" };
+    let mut sql = format!("{in_a_store}{HEAD}");
     let macros = catalog.templates.iter().filter(|one| one.kind == Kind::Macros);
     macros.for_each(|one| line(&mut sql, format_args!("\n{}{};", one.about, one.body)));
     let current: Vec<&Snapshot> = catalog.snapshots.iter().filter(|one| one.current && is_table(&one.table)).collect();

@@ -12,19 +12,19 @@ use crate::{
     output,
 };
 
-pub(crate) fn rerun(global: &Global, arguments: &Rerun) -> Result<Exit, Failure> {
+pub(crate) async fn rerun(global: &Global, arguments: &Rerun) -> Result<Exit, Failure> {
     let options = AgainOptions { all: arguments.all, publish: false, clock: Clock::System };
-    again(global, &arguments.name, options, arguments.json.json)
+    again(global, &arguments.name, options, arguments.json.json).await
 }
 
-pub(crate) fn publish(global: &Global, arguments: &PublishRun) -> Result<Exit, Failure> {
+pub(crate) async fn publish(global: &Global, arguments: &PublishRun) -> Result<Exit, Failure> {
     let options = AgainOptions { all: false, publish: true, clock: Clock::System };
-    again(global, &arguments.run, options, arguments.json.json)
+    again(global, &arguments.run, options, arguments.json.json).await
 }
 
-fn again(global: &Global, name: &str, options: AgainOptions, json: bool) -> Result<Exit, Failure> {
+async fn again(global: &Global, name: &str, options: AgainOptions, json: bool) -> Result<Exit, Failure> {
     let (job, run) = job_of(global, name)?;
-    let report = run::again(&job, run, options)?;
+    let report = run::again_shared(&job, run, options).await?;
     output::report(&report, json)?;
     Ok(report.exit_code)
 }

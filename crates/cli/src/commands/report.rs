@@ -13,8 +13,8 @@ use crate::{
     output,
 };
 
-pub(crate) fn report(global: &Global, arguments: &Report) -> Result<Exit, Failure> {
-    let (lake, ledger) = open(global)?;
+pub(crate) async fn report(global: &Global, arguments: &Report) -> Result<Exit, Failure> {
+    let (lake, ledger) = open(global).await?;
     let document = report::document(&lake, &ledger, &arguments.run)?;
     if arguments.json.json {
         output::json(&document)?;
@@ -30,16 +30,16 @@ pub(crate) fn report(global: &Global, arguments: &Report) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
-pub(crate) fn support(global: &Global, arguments: &Support) -> Result<Exit, Failure> {
-    let (_, ledger) = open(global)?;
+pub(crate) async fn support(global: &Global, arguments: &Support) -> Result<Exit, Failure> {
+    let (_, ledger) = open(global).await?;
     output::data(report::support(&report::of_run(&ledger, &arguments.run)?).trim_end())?;
     Ok(Exit::Done)
 }
 
 /// The lake of the configuration, which has to be there.
-fn open(global: &Global) -> Result<(Lake, Ledger), Failure> {
+async fn open(global: &Global) -> Result<(Lake, Ledger), Failure> {
     let settings = super::loader(global, super::lake_flag(global)).settings("report")?;
-    let lake = Lake::at(settings.lake.as_str().into());
+    let lake = fhirvest_jobs::mirror::lake(&settings).await?;
     if !lake.ledger_path().exists() {
         return Err(Failure::usage(format!("there is no lake at {}: `fhirvest run` makes one", settings.lake)));
     }

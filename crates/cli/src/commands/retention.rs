@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use fhirvest_jobs::{
     clock::Clock,
-    config::Loader,
+    config::{Loader, Settings},
+    mirror,
     retention::{self, Keep},
     run::{Exit, RunError},
     verify,
 };
-use fhirvest_lake::Lake;
+use fhirvest_lake::{Lake, remote::Remote};
 
 use crate::{
     arguments::{Global, Json, Prune},
@@ -18,13 +19,17 @@ use crate::{
     output,
 };
 
-pub(crate) fn prune(global: &Global, arguments: &Prune) -> Result<Exit, Failure> {
+pub(crate) async fn prune(global: &Global, arguments: &Prune) -> Result<Exit, Failure> {
     let loader = super::loader(global, super::lake_flag(global));
     let mut all = Vec::new();
     for (path, keeps) in lakes(&loader)? {
         let keep = |job: &str| keeps.1.get(job).copied().unwrap_or(keeps.0);
         let now = Clock::System.now();
-        all.push(retention::prune(&Lake::at(&path), keep, now, arguments.dry_run).map_err(failed)?);
+        let settings = Settings { lake: path.to_string(), ..loader.settings("prune")? };
+        all.push(match mirror::prune(&settings, keep, now, arguments.dry_run).await.map_err(failed)? {
+            Some(pruned) => pruned,
+            None => retention::prune(&Lake::at(&path), keep, now, arguments.dry_run).map_err(failed)?,
+        });
     }
     if arguments.json.json {
         output::json(&all)?;
@@ -45,11 +50,13 @@ pub(crate) fn prune(global: &Global, arguments: &Prune) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-pub(crate) fn verify(global: &Global, arguments: &Json) -> Result<Exit, Failure> {
+pub(crate) async fn verify(global: &Global, arguments: &Json) -> Result<Exit, Failure> {
     let loader = super::loader(global, super::lake_flag(global));
     let mut all = Vec::new();
     for (path, _) in lakes(&loader)? {
-        all.push(verify::verify(&Lake::at(&path)).map_err(failed)?);
+        let settings = Settings { lake: path.to_string(), ..loader.settings("verify")? };
+        let lake = mirror::whole(&settings).await.map_err(failed)?;
+        all.push(verify::verify(&lake).map_err(failed)?);
     }
     let damaged = all.iter().any(|one| !one.damage.is_empty());
     if arguments.json {
@@ -87,7 +94,7 @@ fn lakes(loader: &Loader) -> Result<BTreeMap<Utf8PathBuf, Keeps>, Failure> {
             lake.1.insert(job.name.clone(), Keep::from(&job.settings));
         }
     }
-    lakes.retain(|path, _| Lake::at(path).ledger_path().exists());
+    lakes.retain(|path, _| Remote::is_url(path.as_str()) || Lake::at(path).ledger_path().exists());
     if lakes.is_empty() {
         let path = Utf8Path::new(&defaults.lake);
         return Err(Failure::usage(format!("there is no lake at {path}: `fhirvest run` makes one")));

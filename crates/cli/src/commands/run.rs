@@ -147,7 +147,7 @@ fn ad_hoc(global: &Global, arguments: &Harvest) -> Result<Job, Failure> {
 /// The job of an ad-hoc crawl that the lake knows, by one of its runs or by its own name, and whether it was a run.
 pub(crate) fn harvested(loader: &Loader, name: &str) -> Result<Option<(Job, bool)>, Failure> {
     let mut settings = loader.settings(HARVEST)?;
-    let path = fhirvest_lake::Lake::at(camino::Utf8Path::new(&settings.lake)).ledger_path();
+    let path = fhirvest_jobs::mirror::folder(&settings).ledger_path();
     if !path.exists() {
         return Ok(None);
     }

@@ -1,6 +1,5 @@
 //! `fhirvest runs`.
 
-use camino::Utf8PathBuf;
 use fhirvest_jobs::{
     ledger::Ledger,
     run::{Exit, RunError, RunReport},
@@ -12,9 +11,9 @@ use crate::{
     output,
 };
 
-pub(crate) fn runs(global: &Global, arguments: &Runs) -> Result<Exit, Failure> {
+pub(crate) async fn runs(global: &Global, arguments: &Runs) -> Result<Exit, Failure> {
     let settings = super::loader(global, super::lake_flag(global)).settings("runs")?;
-    let lake = fhirvest_lake::Lake::at(&Utf8PathBuf::from(&settings.lake));
+    let lake = fhirvest_jobs::mirror::lake(&settings).await?;
     let path = lake.ledger_path();
     if !path.exists() {
         return Err(Failure::usage(format!("there is no lake at {}: `fhirvest run` makes one", settings.lake)));

@@ -68,11 +68,14 @@ pub struct Settings {
     pub keep_archives_for: Span,
     /// Whether the job's data are about persons: they go to a lake of their own, which nobody but its owner can open.
     pub sensitive: bool,
-    /// The lake's folder.
+    /// The lake: a folder, or `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder`.
     pub lake: String,
     /// The lake of sensitive jobs; by default `lake` with `-sensitive` after its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitive_lake: Option<String>,
+    /// Where lakes in object stores are worked on: a folder below this one for each. It holds what an interrupted run has
+    /// got so far.
+    pub work_dir: String,
     /// How fast.
     pub rate: Rate,
     /// How much, how long, how often.

@@ -7,12 +7,14 @@
 //! is made from these rows and can be made again at any time.
 
 mod crawl;
+mod merge;
 mod runs;
 
 use camino::Utf8PathBuf;
 
 pub(crate) use crawl::QUARANTINE;
 pub use crawl::{CrawlStore, FileCounts, Held, Stamps, Superseded};
+pub use merge::Unpublished;
 pub use runs::{Ledger, NewRun, ResourceRecord, RunRecord, RunState, SnapshotRecord};
 
 /// The ledger cannot be read or written: exit code 6.

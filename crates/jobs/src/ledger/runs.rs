@@ -72,7 +72,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Crawling => "crawling",
             Self::Crawled => "crawled",
@@ -163,7 +163,7 @@ pub struct SnapshotRecord {
 /// The lake's ledger.
 #[derive(Debug)]
 pub struct Ledger {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: Utf8PathBuf,
 }
 
@@ -189,7 +189,7 @@ impl Ledger {
         }
     }
 
-    fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T, LedgerError> {
+    pub(super) fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T, LedgerError> {
         result.map_err(|source| LedgerError::Sqlite { path: self.path.clone(), source })
     }
 

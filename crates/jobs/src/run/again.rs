@@ -1,8 +1,6 @@
 //! Flattening an archive again, with the views of today and without any network: `rerun`, and `publish` for what was held
 //! back.
 
-use fhirvest_lake::Lake;
-
 use super::{
     Exit, RunError, RunReport,
     finish::{self, Again, Batch},
@@ -13,6 +11,7 @@ use crate::{
     clock::Clock,
     config::{Job, Publish},
     ledger::{Ledger, NewRun, RunRecord, RunState},
+    mirror::{self, Mirror},
     views::ViewSet,
 };
 
@@ -35,7 +34,7 @@ pub struct AgainOptions {
 /// There is no such run or no archive of it, or the lake cannot be read or written.
 pub fn again(job: &Job, run: Option<&str>, options: AgainOptions) -> Result<RunReport, RunError> {
     let views = ViewSet::compile(&job.views)?;
-    let lake = Lake::at(job.lake());
+    let lake = mirror::folder(&job.settings);
     let named = run.unwrap_or(&job.name).to_owned();
     if !lake.ledger_path().exists() {
         return Err(RunError::NoRun { run: named });
@@ -87,6 +86,28 @@ pub fn again(job: &Job, run: Option<&str>, options: AgainOptions) -> Result<RunR
         again: Some(Again { all: options.all, publish: options.publish }),
     };
     batch.finish(report)
+}
+
+/// As [`again`]; a lake in an object store is brought up to date first, the archive is fetched, and what has become of the
+/// lake is uploaded.
+///
+/// # Errors
+/// As [`again`]; or the store refuses, or somebody else published at the same time: then the same command may be given
+/// again.
+pub async fn again_shared(job: &Job, run: Option<&str>, options: AgainOptions) -> Result<RunReport, RunError> {
+    let Some(mut mirror) = Mirror::of(&job.settings)? else { return again(job, run, options) };
+    let turn = mirror.turn().await?;
+    mirror.pull(&turn).await?;
+    let ledger = Ledger::open(&mirror.lake().ledger_path())?;
+    let archived = match run {
+        Some(run) => archive_of(&ledger, run)?,
+        None => newest(&ledger, job)?,
+    };
+    drop(ledger);
+    mirror.fetch_archive(&archived.run).await?;
+    let report = again(job, run, options)?;
+    mirror.push(&turn, options.clock.now()).await?;
+    Ok(report)
 }
 
 /// The run that crawled what a run is made of.

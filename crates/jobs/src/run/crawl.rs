@@ -50,7 +50,7 @@ impl Session<'_> {
             // Nothing to keep: no archive, no table is touched, only the history says what happened.
             drop(store);
             let mut report = self.report(record, outcome.resources, exit)?;
-            report.next_step = super::next_step(&report);
+            report.next_step = super::next_step(&report, &self.lake);
             self.end(&report)?;
             return Ok(End::Over(Box::new(report)));
         }

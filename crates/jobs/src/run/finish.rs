@@ -81,7 +81,7 @@ impl Batch<'_> {
         (report.tables, report.failures, report.changes) = (tables, failures, changes);
         report.finished_at = self.clock.now();
         report.seconds = seconds(&report);
-        report.next_step = next_step(&report);
+        report.next_step = next_step(&report, self.lake);
         end(self.lake, self.ledger, &report, snapshots)?;
         Ok(report)
     }

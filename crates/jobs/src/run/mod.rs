@@ -18,12 +18,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome, event::EventSink};
-use fhirvest_lake::{Lake, LakeError, Sensitivity};
+use fhirvest_lake::{Lake, LakeError, Sensitivity, remote::RemoteError};
 use tracing::Instrument;
 
 pub(crate) use crawl::client;
 
-pub use again::{AgainOptions, again};
+pub use again::{AgainOptions, again, again_shared};
 pub use attended::attended;
 pub use binding::{Binding, Member, Sandbox};
 pub use publish::refresh_views_sql;
@@ -38,6 +38,7 @@ use crate::{
     config::{ConfigError, Job},
     flatten::FlattenError,
     ledger::{Ledger, LedgerError, NewRun, RunRecord, RunState, SnapshotRecord},
+    mirror::{self, Mirror},
     retention::{self, Keep},
     views::{ViewSet, ViewsError},
 };
@@ -67,6 +68,22 @@ pub enum RunError {
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// The object store of the lake.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Others published to the lake again and again in the same moments.
+    #[error(
+        "others published to {lake} at the same time, {times} times over: what came is kept in {work_dir}, and the same \
+         command publishes it"
+    )]
+    Overtaken {
+        /// The lake.
+        lake: String,
+        /// How often it was tried.
+        times: u32,
+        /// Where the run is kept.
+        work_dir: String,
+    },
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -127,10 +144,14 @@ impl RunError {
             | Self::Fingerprint { .. }
             | Self::NoRun { .. }
             | Self::NotOver { .. }
-            | Self::NoArchive { .. } => Exit::Usage,
-            Self::Lake(_) | Self::Ledger(_) | Self::File { .. } | Self::Flatten(FlattenError::Store(_)) => {
-                Exit::Storage
-            }
+            | Self::NoArchive { .. }
+            | Self::Remote(RemoteError::Url { .. }) => Exit::Usage,
+            Self::Remote(_)
+            | Self::Overtaken { .. }
+            | Self::Lake(_)
+            | Self::Ledger(_)
+            | Self::File { .. }
+            | Self::Flatten(FlattenError::Store(_)) => Exit::Storage,
             Self::Cancelled => Exit::Interrupted,
             Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
         }
@@ -173,7 +194,12 @@ async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
     let views = ViewSet::compile(&job.views)?;
     let types = asked_for(job, &options.only)?;
     let fingerprint = binding::fingerprint(job, binding, &types);
-    let lake = Lake::at(job.lake());
+    let mut mirror = Mirror::of(&job.settings)?;
+    if let Some(mirror) = &mut mirror {
+        let turn = mirror.turn().await?;
+        mirror.pull(&turn).await?;
+    }
+    let lake = mirror::folder(&job.settings);
     lake.create(sensitivity(job))?;
     let _lock = lake.lock(&job.name)?;
     let mut ledger = Ledger::open(&lake.ledger_path())?;
@@ -183,7 +209,10 @@ async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
     if let Some(report) = session.not_yet()? {
         return Ok(report);
     }
-    let record = session.begin(&fingerprint)?;
+    let record = match &mirror {
+        None => session.begin(&fingerprint)?,
+        Some(mirror) => session.begin_claimed(&fingerprint, mirror).await?,
+    };
     tracing::Span::current().record("run", &record.run);
     let outcomes = if record.state == RunState::Crawled {
         session.sealed_outcomes(&record)?
@@ -193,13 +222,28 @@ async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
         };
         match session.crawl(&record).await? {
             crawl::End::Sealed(outcomes) => outcomes,
-            crawl::End::Over(report) => return Ok(*report),
+            crawl::End::Over(report) => {
+                if let (Some(mirror), false) =
+                    (&mut mirror, matches!(report.exit_code, Exit::Later | Exit::Interrupted))
+                {
+                    session.push_history(mirror).await?;
+                }
+                return Ok(*report);
+            }
         }
     };
-    let report = session.finish(&record, outcomes)?;
-    prune(&session);
-    Ok(report)
+    match &mut mirror {
+        None => {
+            let report = session.finish(&record, outcomes)?;
+            prune(&session);
+            Ok(report)
+        }
+        Some(mirror) => session.finish_shared(&record, &outcomes, mirror).await,
+    }
 }
+
+/// How often a run is published again because somebody else was faster.
+const PUBLISH_ATTEMPTS: u32 = 5;
 
 /// What kind of lake a job writes to.
 fn sensitivity(job: &Job) -> Sensitivity {
@@ -326,6 +370,62 @@ impl Session<'_> {
         Ok(record)
     }
 
+    /// As [`Session::begin`], with a name for the run that no other machine has.
+    async fn begin_claimed(
+        &mut self,
+        fingerprint: &binding::Fingerprint,
+        mirror: &Mirror,
+    ) -> Result<RunRecord, RunError> {
+        loop {
+            let record = self.begin(fingerprint)?;
+            if self.resumed || mirror.claim(&record.run).await? {
+                return Ok(record);
+            }
+            // Taken here, the name is not tried again: the next one is a second later.
+            self.ledger.set_state(&record.run, RunState::Abandoned)?;
+        }
+    }
+
+    /// As [`Session::finish`], and uploads what has become of the lake. Where somebody else published in between, the
+    /// tables are made again on top of that.
+    async fn finish_shared(
+        &mut self,
+        record: &RunRecord,
+        outcomes: &[ResourceOutcome],
+        mirror: &mut Mirror,
+    ) -> Result<RunReport, RunError> {
+        for _ in 0..PUBLISH_ATTEMPTS {
+            let turn = mirror.turn().await?;
+            mirror.pull(&turn).await?;
+            let report = self.finish(record, outcomes.to_vec())?;
+            prune(self);
+            match mirror.push(&turn, self.options.clock.now()).await {
+                Err(error) if mirror::is_conflict(&error) => {
+                    tracing::warn!(run = record.run, "somebody else published at the same time: once more");
+                }
+                other => return other.map(|()| report),
+            }
+        }
+        // The ledger goes back to where the run can be published by the next one.
+        let turn = mirror.turn().await?;
+        mirror.pull(&turn).await?;
+        Err(RunError::Overtaken {
+            lake: self.job.settings.lake.clone(),
+            times: PUBLISH_ATTEMPTS,
+            work_dir: self.lake.root().to_string(),
+        })
+    }
+
+    /// Uploads the history of a run that brought nothing. Where somebody else published in between, it stays here: a line
+    /// of history is no reason to fail.
+    async fn push_history(&self, mirror: &mut Mirror) -> Result<(), RunError> {
+        let turn = mirror.turn().await?;
+        match mirror.push(&turn, self.options.clock.now()).await {
+            Err(error) if mirror::is_conflict(&error) => Ok(()),
+            other => other,
+        }
+    }
+
     /// The outcomes of a run that was sealed before it was interrupted.
     fn sealed_outcomes(&mut self, record: &RunRecord) -> Result<Vec<ResourceOutcome>, RunError> {
         let text = record.report.as_deref().unwrap_or("[]");
@@ -397,9 +497,9 @@ impl Session<'_> {
 }
 
 /// What to do after a run.
-fn next_step(report: &RunReport) -> String {
+fn next_step(report: &RunReport, lake: &Lake) -> String {
     if report.exit_code == Exit::Done {
-        return format!("duckdb -init {}/views.sql", report.lake);
+        return format!("duckdb -init {}", lake.shown_views_sql(&report.lake));
     }
     let well = |status| matches!(status, Status::Complete | Status::Empty);
     // A type that the server does not know is no fault, unless it knows none.

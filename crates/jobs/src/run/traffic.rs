@@ -152,7 +152,7 @@ impl Counted {
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let text = serde_json::to_vec(&tally.traffic).map_err(RunError::report)?;
         let path = folder.join(FILE);
-        std::fs::write(&path, text).map_err(|source| RunError::File { path, source })
+        Ok(fhirvest_lake::durable::write_atomically(&path, &text)?)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the lake's ledger says of a job's runs so far.
 
 use chrono::{DateTime, Utc};
-use fhirvest_lake::Lake;
 
 use super::{Ended, LastRun};
 use crate::{
@@ -34,7 +33,7 @@ impl Past {
     /// # Errors
     /// The ledger cannot be read.
     pub fn of(job: &Job) -> Result<Self, LedgerError> {
-        let path = Lake::at(job.lake()).ledger_path();
+        let path = crate::mirror::folder(&job.settings).ledger_path();
         if !path.exists() {
             return Ok(Self::default());
         }
