@@ -7,6 +7,7 @@ mod config_mistakes;
 mod conformance;
 mod cookbook;
 mod first_run;
+mod flatten;
 mod harness;
 mod history;
 mod killed;

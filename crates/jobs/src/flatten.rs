@@ -1,21 +1,21 @@
-//! Resources into record batches on all cores, in the order of the input and with bounded memory: one thread reads
-//! blocks of lines, several flatten them, and the caller gets the batches in order.
+//! Resources into record batches on all cores, in the order of the input and with bounded memory: each thread takes the
+//! next block of lines, flattens it, and hands the rows to the tables, each of which takes them in order. There is no
+//! thread besides those that are asked for; one thread does it all by itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZero,
-    sync::{
-        Mutex,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use arrow::record_batch::RecordBatch;
+use fhirvest_fhir::resource;
 use fhirvest_flattener::{Flattener, Plan, TableCounts};
 
-/// Blocks in flight for each worker: one being flattened, one waiting, one being written.
-const BLOCKS_PER_WORKER: usize = 3;
+/// Blocks read but not handed to their tables, for each thread: a slow one holds the others up instead of letting rows
+/// pile up behind it.
+const BLOCKS_PER_THREAD: u64 = 3;
 
 /// Failures whose reasons are kept; the others are only counted.
 pub const FAILURES_KEPT: usize = 100;
@@ -42,6 +42,27 @@ impl Block {
     }
 }
 
+/// What takes the rows of one table, in the order of the input.
+pub trait TableSink: Send {
+    /// Why it cannot.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Takes rows.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Self::Error>;
+}
+
+/// A plan, and for each of its tables the sink that takes the rows; several may lead to one.
+#[derive(Debug)]
+pub struct Route<'p> {
+    /// The plan.
+    pub plan: &'p Plan,
+    /// By table of the plan: the number of a sink; `None` drops the rows.
+    pub sinks: Vec<Option<usize>>,
+}
+
 /// A resource that gave no rows, and why. Never holds any of its data.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RowFailure {
@@ -58,12 +79,12 @@ pub struct RowFailure {
 /// What became of the resources.
 #[derive(Debug, Default)]
 pub struct Flattened {
-    /// By table of the plan.
-    pub counts: Vec<TableCounts>,
+    /// By route, and by table of its plan.
+    pub counts: Vec<Vec<TableCounts>>,
     /// Lines that are no readable resource.
     pub unreadable: u64,
-    /// The first [`FAILURES_KEPT`] reasons, in order.
-    pub failures: Vec<RowFailure>,
+    /// The first [`FAILURES_KEPT`] reasons, in order, each with the number of its route (0 where it concerns all).
+    pub failures: Vec<(usize, RowFailure)>,
 }
 
 /// Why flattening stopped.
@@ -86,157 +107,341 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-type Done = (u64, Result<Vec<Option<RecordBatch>>, fhirvest_flattener::FlattenError>, Vec<RowFailure>, u64);
-
-/// Flattens every block that `read` gives (`None` ends it) with `plan` on `threads` threads, and hands each block's
-/// batches, one for each table of the plan, to `write` in the order of the input.
+/// Flattens every block that `read` gives (`None` ends it) on `threads` threads, in one pass for all routes, and hands
+/// each table's rows to its sink in the order of the input.
 ///
 /// # Errors
-/// The first error of `read`, `write` or a batch; later blocks are not read.
-pub fn flatten<E: std::error::Error + Send + 'static>(
-    plan: &Plan,
+/// The first error of `read`, of a sink or of a batch; later blocks are not read.
+pub fn flatten<S: TableSink>(
+    routes: &[Route<'_>],
+    sinks: &mut [S],
     threads: usize,
-    mut read: impl FnMut() -> Result<Option<Block>, E> + Send,
-    mut write: impl FnMut(Vec<Option<RecordBatch>>) -> Result<(), E>,
-) -> Result<Flattened, FlattenError<E>> {
+    read: impl FnMut() -> Result<Option<Block>, S::Error> + Send,
+) -> Result<Flattened, FlattenError<S::Error>> {
     let threads = threads.max(1);
-    let in_flight = threads * BLOCKS_PER_WORKER;
-    let (work, queue) = sync_channel::<(u64, Block)>(in_flight);
-    let (done, results) = sync_channel::<Done>(in_flight);
-    // A permit a block: the reader takes one, the writer gives it back when the block's rows are written, so that a
-    // slow block holds the others up instead of letting them pile up behind it.
-    let (permit, permits) = sync_channel::<()>(in_flight);
-    for _ in 0..in_flight {
-        let _ = permit.send(());
+    let work = Work {
+        routes,
+        lanes: sinks.iter_mut().map(Lane::new).collect(),
+        reader: Mutex::new(Reader { read, number: 0, ended: false }),
+        progress: Mutex::new(Progress::default()),
+        moved: Condvar::new(),
+        in_flight: threads as u64 * BLOCKS_PER_THREAD,
+    };
+    let flattened = if threads == 1 {
+        vec![work.run()]
+    } else {
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
+            workers.into_iter().map(|worker| worker.join().ok()).collect::<Option<Vec<_>>>()
+        })
+        .ok_or(FlattenError::Worker)?
+    };
+    if let Some(error) = lock(&work.progress).error.take() {
+        return Err(error);
     }
-    let queue = Mutex::new(queue);
-    thread::scope(|scope| {
-        let reader = scope.spawn(move || read_all(&mut read, &work, &permits));
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                let (done, queue) = (done.clone(), &queue);
-                scope.spawn(move || work_all(plan.flattener(), queue, &done))
-            })
-            .collect();
-        drop(done);
-        let mut flattened = Flattened::default();
-        let written = write_all(&results, &permit, &mut write, &mut flattened);
-        // The reader waits for permits and the workers for room: without these both see that it is over.
-        drop(results);
-        drop(permit);
-        for worker in workers {
-            let counts = worker.join().map_err(|_| FlattenError::Worker)?;
-            let before =
-                std::mem::take(&mut flattened.counts).into_iter().chain(std::iter::repeat_with(TableCounts::default));
-            flattened.counts = before.zip(counts).map(|(before, more)| sum([before, more])).collect();
-        }
-        let read = reader.join().map_err(|_| FlattenError::Worker)?;
-        written?;
-        read.map_err(FlattenError::Store)?;
-        Ok(flattened)
-    })
+    Ok(merged(flattened))
 }
 
-fn read_all<E>(
-    read: &mut impl FnMut() -> Result<Option<Block>, E>,
-    work: &SyncSender<(u64, Block)>,
-    permits: &Receiver<()>,
-) -> Result<(), E> {
-    for number in 0.. {
-        if permits.recv().is_err() {
-            break;
-        }
-        let Some(block) = read()? else { break };
-        if work.send((number, block)).is_err() {
-            break;
-        }
-    }
-    Ok(())
+/// What the threads share.
+struct Work<'w, S: TableSink, R> {
+    routes: &'w [Route<'w>],
+    lanes: Vec<Lane<'w, S>>,
+    reader: Mutex<Reader<R>>,
+    progress: Mutex<Progress<S::Error>>,
+    /// Told when a block is done, or all is over.
+    moved: Condvar,
+    in_flight: u64,
 }
 
-fn work_all(
-    mut flattener: Flattener,
-    queue: &Mutex<Receiver<(u64, Block)>>,
-    done: &SyncSender<Done>,
-) -> Vec<TableCounts> {
-    loop {
-        let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-        let Ok((number, block)) = next else { break };
-        let (mut failures, mut unreadable) = (Vec::new(), 0);
-        push_block(&mut flattener, &block, &mut failures, &mut unreadable);
-        if done.send((number, flattener.flush(), failures, unreadable)).is_err() {
-            break;
-        }
-    }
-    flattener.counts().to_vec()
+struct Reader<R> {
+    read: R,
+    /// Blocks read.
+    number: u64,
+    ended: bool,
 }
 
-fn push_block(flattener: &mut Flattener, block: &Block, failures: &mut Vec<RowFailure>, unreadable: &mut u64) {
-    let mut skip = block.skip.iter().copied().peekable();
-    // One check for the whole block where all is well, line by line where it is not.
-    let whole = std::str::from_utf8(&block.bytes).ok();
-    let mut start = 0;
-    let ends = memchr::memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
-    for (place, end) in (block.first_line..).zip(ends) {
-        let range = start..end;
-        start = end + 1;
-        if range.is_empty() || range.start > block.bytes.len() {
-            continue;
-        }
-        if skip.next_if_eq(&place).is_some() {
-            continue;
-        }
-        let mut fail = |table, message: String| {
-            if failures.len() < FAILURES_KEPT {
-                failures.push(RowFailure { input: block.input, line: place + 1, table, message });
+struct Progress<E: std::error::Error + 'static> {
+    /// Every block before this one is done.
+    done: u64,
+    /// Blocks that are done though one before them is not.
+    ahead: BTreeSet<u64>,
+    error: Option<FlattenError<E>>,
+}
+
+impl<E: std::error::Error + 'static> Default for Progress<E> {
+    fn default() -> Self {
+        Self { done: 0, ahead: BTreeSet::new(), error: None }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait<'m, T>(condition: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: TableSink, R: FnMut() -> Result<Option<Block>, S::Error>> Work<'_, S, R> {
+    /// What one thread does until nothing is left.
+    fn run(&self) -> Flattened {
+        let mut lines = Lines::new(self.routes);
+        while let Some((number, block)) = self.next() {
+            lines.push(&block);
+            match lines.flush().map_err(FlattenError::Batch).and_then(|batches| self.hand_over(number, batches)) {
+                Ok(()) => self.finish(number),
+                Err(error) => self.fail(error),
             }
-        };
-        let line = match whole {
-            Some(text) => text.get(range),
-            None => std::str::from_utf8(&block.bytes[range]).ok(),
-        };
-        let Some(line) = line else {
-            *unreadable += 1;
-            fail(None, "not UTF-8".into());
-            continue;
-        };
-        if line.trim_ascii().is_empty() {
-            continue;
         }
-        if let Err(error) = flattener.push(line) {
-            *unreadable += 1;
-            fail(None, error.to_string());
-            continue;
+        lines.end()
+    }
+
+    /// The next block; none at the end, or where something failed.
+    fn next(&self) -> Option<(u64, Block)> {
+        let mut reader = lock(&self.reader);
+        let mut progress = lock(&self.progress);
+        while progress.error.is_none() && reader.number >= progress.done + self.in_flight {
+            progress = wait(&self.moved, progress);
         }
-        for failure in flattener.take_failures() {
-            fail(Some(failure.table), failure.message);
+        if reader.ended || progress.error.is_some() {
+            return None;
         }
+        drop(progress);
+        match (reader.read)() {
+            Ok(Some(block)) => {
+                reader.number += 1;
+                Some((reader.number - 1, block))
+            }
+            Ok(None) => {
+                reader.ended = true;
+                None
+            }
+            Err(error) => {
+                reader.ended = true;
+                self.fail(FlattenError::Store(error));
+                None
+            }
+        }
+    }
+
+    fn finish(&self, number: u64) {
+        let mut progress = lock(&self.progress);
+        progress.ahead.insert(number);
+        loop {
+            let next = progress.done;
+            if !progress.ahead.remove(&next) {
+                break;
+            }
+            progress.done += 1;
+        }
+        self.moved.notify_all();
+    }
+
+    fn fail(&self, error: FlattenError<S::Error>) {
+        lock(&self.progress).error.get_or_insert(error);
+        self.moved.notify_all();
+        self.lanes.iter().for_each(|lane| lane.moved.notify_all());
+    }
+
+    /// Gives each sink what the block has for it; every sink hears of every block, so that it knows the order.
+    fn hand_over(&self, number: u64, batches: Vec<Vec<Option<RecordBatch>>>) -> Result<(), FlattenError<S::Error>> {
+        let mut parts: Vec<Vec<RecordBatch>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        for (route, batches) in self.routes.iter().zip(batches) {
+            for (sink, batch) in route.sinks.iter().zip(batches) {
+                if let (Some(part), Some(batch)) = (sink.and_then(|sink| parts.get_mut(sink)), batch) {
+                    part.push(batch);
+                }
+            }
+        }
+        for (lane, part) in self.lanes.iter().zip(parts) {
+            lane.take(number, part, self.in_flight).map_err(FlattenError::Store)?;
+        }
+        Ok(())
     }
 }
 
-fn write_all<E: std::error::Error + 'static>(
-    results: &Receiver<Done>,
-    permit: &SyncSender<()>,
-    write: &mut impl FnMut(Vec<Option<RecordBatch>>) -> Result<(), E>,
-    flattened: &mut Flattened,
-) -> Result<(), FlattenError<E>> {
-    let mut waiting = BTreeMap::new();
-    let mut next = 0;
-    for (number, batches, failures, unreadable) in results {
-        waiting.insert(number, (batches, failures, unreadable));
-        while let Some((batches, failures, unreadable)) = waiting.remove(&next) {
-            next += 1;
-            flattened.unreadable += unreadable;
-            let room = FAILURES_KEPT.saturating_sub(flattened.failures.len());
-            flattened.failures.extend(failures.into_iter().take(room));
-            write(batches.map_err(FlattenError::Batch)?).map_err(FlattenError::Store)?;
-            let _ = permit.send(());
-        }
-    }
-    Ok(())
+/// A sink with the rows that wait for it. Whoever brings the next rows in order writes them, and all that has come in
+/// the meantime.
+struct Lane<'s, S> {
+    queue: Mutex<Queue<'s, S>>,
+    moved: Condvar,
 }
 
-/// The counts of several workers, or of several resource types that fill one table, added up.
+struct Queue<'s, S> {
+    next: u64,
+    waiting: BTreeMap<u64, Vec<RecordBatch>>,
+    /// Not here while somebody writes.
+    sink: Option<&'s mut S>,
+    failed: bool,
+}
+
+impl<'s, S: TableSink> Lane<'s, S> {
+    fn new(sink: &'s mut S) -> Self {
+        let queue = Queue { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: false };
+        Self { queue: Mutex::new(queue), moved: Condvar::new() }
+    }
+
+    fn take(&self, number: u64, batches: Vec<RecordBatch>, most: u64) -> Result<(), S::Error> {
+        let mut queue = lock(&self.queue);
+        queue.waiting.insert(number, batches);
+        // A sink that is slower than the threads holds them up. Whoever writes waits for nobody, so this ends.
+        while queue.sink.is_none() && !queue.failed && queue.waiting.len() as u64 > most {
+            queue = wait(&self.moved, queue);
+        }
+        let Some(sink) = queue.sink.take() else { return Ok(()) };
+        let mut result = Ok(());
+        while result.is_ok() {
+            let next = queue.next;
+            let Some(batches) = queue.waiting.remove(&next) else { break };
+            queue.next += 1;
+            drop(queue);
+            self.moved.notify_all();
+            result = batches.iter().try_for_each(|batch| sink.write(batch));
+            queue = lock(&self.queue);
+        }
+        queue.failed = result.is_err();
+        queue.sink = Some(sink);
+        drop(queue);
+        self.moved.notify_all();
+        result
+    }
+}
+
+/// The flatteners of one thread.
+struct Lines<'p> {
+    routes: &'p [Route<'p>],
+    flatteners: Vec<Flattener>,
+    /// Readable resources that no plan wants.
+    others: u64,
+    unreadable: u64,
+    failures: Vec<(usize, RowFailure)>,
+}
+
+impl<'p> Lines<'p> {
+    fn new(routes: &'p [Route<'p>]) -> Self {
+        let flatteners = routes.iter().map(|route| route.plan.flattener()).collect();
+        Self { routes, flatteners, others: 0, unreadable: 0, failures: Vec::new() }
+    }
+
+    fn push(&mut self, block: &Block) {
+        let mut skip = block.skip.iter().copied().peekable();
+        // One check for the whole block where all is well, line by line where it is not.
+        let whole = std::str::from_utf8(&block.bytes).ok();
+        let mut start = 0;
+        let ends = memchr::memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
+        for (place, end) in (block.first_line..).zip(ends) {
+            let range = start..end;
+            start = end + 1;
+            if range.is_empty() || range.start > block.bytes.len() || skip.next_if_eq(&place).is_some() {
+                continue;
+            }
+            let line = match whole {
+                Some(text) => text.get(range),
+                None => std::str::from_utf8(&block.bytes[range]).ok(),
+            };
+            let failed = match line.map(str::trim_ascii) {
+                Some("") => continue,
+                Some(line) => self.line(line).err(),
+                None => Some("not UTF-8".into()),
+            };
+            let input = block.input;
+            if let Some(message) = failed {
+                self.unreadable += 1;
+                self.keep(0, RowFailure { input, line: place + 1, table: None, message });
+            }
+            for route in 0..self.flatteners.len() {
+                for failure in self.flatteners[route].take_failures() {
+                    let (table, message) = (Some(failure.table), failure.message);
+                    self.keep(route, RowFailure { input, line: place + 1, table, message });
+                }
+            }
+        }
+    }
+
+    /// Flattens a resource by the plan of its type.
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        if let [flattener] = &mut self.flatteners[..] {
+            return flattener.push(line).map_err(|error| error.to_string());
+        }
+        let told = type_at_the_beginning(line).and_then(|name| self.of_type(name));
+        let route = match told {
+            Some(route) => Some(route),
+            // Also reads what no view wants: a broken line is told, whatever it was meant to be.
+            None => self.of_type(&resource::head(line).map_err(|error| error.to_string())?.resource_type),
+        };
+        match route {
+            Some(route) => self.flatteners[route].push(line).map_err(|error| error.to_string()),
+            None => {
+                self.others += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn of_type(&self, name: &str) -> Option<usize> {
+        self.routes.iter().position(|route| route.plan.resource_type() == name)
+    }
+
+    fn keep(&mut self, route: usize, failure: RowFailure) {
+        self.failures.push((route, failure));
+        // The first ones in the input count, and a thread does not know what the others found.
+        if self.failures.len() >= 2 * FAILURES_KEPT {
+            first_failures(&mut self.failures);
+        }
+    }
+
+    fn flush(&mut self) -> Result<Vec<Vec<Option<RecordBatch>>>, fhirvest_flattener::FlattenError> {
+        self.flatteners.iter_mut().map(Flattener::flush).collect()
+    }
+
+    fn end(self) -> Flattened {
+        let readable: u64 = self.others + self.flatteners.iter().map(resources).sum::<u64>();
+        let counts = self.flatteners.iter().map(|flattener| {
+            // What the other plans read is of another type for this one.
+            let others = readable - resources(flattener);
+            let more = |counts: &TableCounts| TableCounts {
+                resources: counts.resources + others,
+                filtered: counts.filtered + others,
+                ..counts.clone()
+            };
+            flattener.counts().iter().map(more).collect()
+        });
+        Flattened { counts: counts.collect(), unreadable: self.unreadable, failures: self.failures }
+    }
+}
+
+fn resources(flattener: &Flattener) -> u64 {
+    flattener.counts().first().map_or(0, |counts| counts.resources)
+}
+
+/// The type of a resource that begins with it, as most do.
+fn type_at_the_beginning(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("{\"resourceType\":")?.trim_ascii_start().strip_prefix('"')?;
+    rest.get(..rest.find('"')?)
+}
+
+fn first_failures(failures: &mut Vec<(usize, RowFailure)>) {
+    failures.sort_by_key(|(route, failure)| (failure.input, failure.line, *route, failure.table));
+    failures.truncate(FAILURES_KEPT);
+}
+
+/// What the threads found, together.
+fn merged(parts: Vec<Flattened>) -> Flattened {
+    let mut all = Flattened::default();
+    for part in parts {
+        all.counts.resize(all.counts.len().max(part.counts.len()), Vec::new());
+        for (all, more) in all.counts.iter_mut().zip(part.counts) {
+            let before = std::mem::take(all).into_iter().chain(std::iter::repeat_with(TableCounts::default));
+            *all = before.zip(more).map(|(before, more)| sum([before, more])).collect();
+        }
+        all.unreadable += part.unreadable;
+        all.failures.extend(part.failures);
+    }
+    first_failures(&mut all.failures);
+    all
+}
+
+/// The counts of several threads, or of several resource types that fill one table, added up.
 #[must_use]
 pub fn sum(counts: impl IntoIterator<Item = TableCounts>) -> TableCounts {
     let mut sum = TableCounts::default();
@@ -252,4 +457,97 @@ pub fn sum(counts: impl IntoIterator<Item = TableCounts>) -> TableCounts {
         }
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use fhirvest_flattener::parse_view;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("full")]
+    struct Full;
+
+    /// Keeps the ids of its rows; full after so many.
+    struct Ids(Vec<String>, usize);
+
+    impl TableSink for Ids {
+        type Error = Full;
+
+        fn write(&mut self, batch: &RecordBatch) -> Result<(), Full> {
+            let column = arrow::array::cast::AsArray::as_string::<i32>(batch.column(0));
+            self.0.extend(column.iter().flatten().map(ToOwned::to_owned));
+            if self.0.len() > self.1 { Err(Full) } else { Ok(()) }
+        }
+    }
+
+    fn plan(resource: &str) -> Plan {
+        let text = format!(
+            r#"{{"resource":"{resource}","name":"t","select":[{{"column":[{{"name":"id","path":"getResourceKey()"}}]}}]}}"#
+        );
+        Plan::compile(&[parse_view(&text, "test").unwrap()]).unwrap()
+    }
+
+    fn run(
+        text: &str,
+        lines_per_block: usize,
+        threads: usize,
+        room: usize,
+    ) -> (Vec<Ids>, Result<Flattened, FlattenError<Full>>) {
+        let (locations, roles) = (plan("Location"), plan("PractitionerRole"));
+        let routes = [Route { plan: &locations, sinks: vec![Some(0)] }, Route { plan: &roles, sinks: vec![Some(1)] }];
+        let mut sinks = vec![Ids(Vec::new(), room), Ids(Vec::new(), room)];
+        let lines: Vec<&str> = text.lines().collect();
+        let mut blocks = lines.chunks(lines_per_block).enumerate().map(|(number, lines)| Block {
+            bytes: format!("{}\n", lines.join("\n")).into_bytes(),
+            first_line: (number * lines_per_block) as u64,
+            ..Block::default()
+        });
+        let done = flatten(&routes, &mut sinks, threads, || Ok(blocks.next()));
+        (sinks, done)
+    }
+
+    fn input() -> (String, Vec<String>) {
+        let (mut text, mut ids) = (String::new(), Vec::new());
+        for number in 0..3000 {
+            text += &match number % 5 {
+                0 => format!("{{\"resourceType\":\"PractitionerRole\",\"id\":\"r{number}\"}}\n"),
+                1 => format!("{{\"id\":\"{number}\",\"resourceType\":\"Location\"}}\n"),
+                2 => "{\"resourceType\":\"Location\",\"id\":\n".to_owned(),
+                3 => "{\"resourceType\":\"Endpoint\",\"id\":\"e\"}\n".to_owned(),
+                _ => format!("{{\"resourceType\": \"Location\",\"id\":\"{number}\"}}\n"),
+            };
+            if number % 5 == 1 || number % 5 == 4 {
+                ids.push(number.to_string());
+            }
+        }
+        (text, ids)
+    }
+
+    #[test]
+    fn rows_stay_in_order_and_every_line_is_counted_once_on_any_number_of_threads() {
+        let (text, ids) = input();
+        for (threads, lines) in [(1, 7), (2, 1), (3, 100), (8, 11)] {
+            let (sinks, done) = run(&text, lines, threads, usize::MAX);
+            let done = done.unwrap();
+            assert!(sinks[0].0 == ids, "{threads} threads");
+            assert_eq!(sinks[1].0.len(), 600);
+            assert_eq!(done.unreadable, 600);
+            for (counts, flattened) in [(&done.counts[0][0], 1200), (&done.counts[1][0], 600)] {
+                assert_eq!((counts.resources, counts.flattened, counts.filtered), (2400, flattened, 2400 - flattened));
+            }
+            assert_eq!(done.failures.len(), FAILURES_KEPT);
+            let lines: Vec<u64> = done.failures.iter().map(|(_, failure)| failure.line).collect();
+            assert_eq!(lines, (0..100).map(|number| number * 5 + 3).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_sink_that_fails_ends_it_on_any_number_of_threads() {
+        let (text, _) = input();
+        for threads in [1, 2, 5] {
+            assert!(matches!(run(&text, 3, threads, 50).1, Err(FlattenError::Store(Full))));
+        }
+    }
 }

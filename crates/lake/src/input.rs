@@ -25,6 +25,10 @@ type Source = Box<dyn BufRead + Send>;
 pub struct Input {
     waiting: VecDeque<Utf8PathBuf>,
     open: Option<LineBlocks<Source>>,
+    /// The file of the last block.
+    file: Utf8PathBuf,
+    /// Files begun.
+    files: usize,
 }
 
 impl std::fmt::Debug for Input {
@@ -53,13 +57,19 @@ impl Input {
         } else {
             waiting.push_back(path.to_owned());
         }
-        Ok(Self { waiting, open: None })
+        Ok(Self { waiting, open: None, file: Utf8PathBuf::new(), files: 0 })
     }
 
-    /// The next lines, into `block`; `false` at the end.
+    /// The file that the last block is from, and how many files were begun up to it.
+    #[must_use]
+    pub fn file(&self) -> (&Utf8Path, usize) {
+        (&self.file, self.files)
+    }
+
+    /// The next lines of one file, into `block`; `false` at the end.
     ///
     /// # Errors
-    /// A file cannot be read, or is neither NDJSON nor a document.
+    /// A file cannot be read, or is neither NDJSON nor a document. The next call goes on with the file after it.
     pub fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, LakeError> {
         loop {
             if let Some(open) = &mut self.open {
@@ -72,6 +82,8 @@ impl Input {
                 self.open = None;
             }
             let Some(path) = self.waiting.pop_front() else { return Ok(false) };
+            self.files += 1;
+            self.file.clone_from(&path);
             let mut source = decompressed(&path)?;
             if is_document(&path, &mut source)? {
                 lines_of_document(&path, source, block)?;
@@ -108,8 +120,8 @@ fn is_document(path: &Utf8Path, source: &mut Source) -> Result<bool, LakeError> 
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
     let whole_line = line.len() < head.len();
     let first = line.trim_ascii_end();
-    // `{` or `[` alone on the first line, or half an object: pretty-printed.
-    if whole_line && serde_json::from_slice::<&RawValue>(first).is_err() {
+    // `{` or `[` alone on the first line, or half an object: pretty-printed. A mistake within the line is a broken line.
+    if whole_line && serde_json::from_slice::<&RawValue>(first).is_err_and(|error| error.is_eof()) {
         return Ok(true);
     }
     let bundle = memchr::memmem::find(&line[..line.len().min(400)], b"\"Bundle\"").is_some();
@@ -135,6 +147,13 @@ fn lines_of_document(path: &Utf8Path, source: Source, block: &mut Vec<u8>) -> Re
     source.take(LARGEST_DOCUMENT).read_to_string(&mut text).map_err(|error| LakeError::io("read", path, error))?;
     block.clear();
     let text = text.trim_start_matches('\u{feff}');
+    // What looks like half an object may be NDJSON whose first line was cut off.
+    let lines = [".ndjson", ".jsonl"].iter().any(|ending| path.file_name().is_some_and(|name| name.contains(ending)));
+    if lines && serde_json::from_str::<&RawValue>(text).is_err() {
+        block.extend_from_slice(text.trim_end().as_bytes());
+        block.push(b'\n');
+        return Ok(());
+    }
     let wrong = |source| LakeError::NotJson { path: path.to_owned(), source };
     let mut add = |resource: &str| -> Result<(), LakeError> {
         // Through a value only where the text is spread over lines; numbers keep their digits as raw text elsewhere.
@@ -218,6 +237,10 @@ mod tests {
         }
         assert_eq!(read(&dir.join("e.json")), ["{\"resourceType\":\"A\",\"id\":\"a \\\" b\"}"]);
         assert_eq!(read(dir).len(), 10);
+        fs::write(dir.join("i.ndjson"), "{\"resourceType\":\n{\"resourceType\":\"A\"}\n").unwrap();
+        assert_eq!(read(&dir.join("i.ndjson")).len(), 2, "the first line is cut off, the second is not lost");
+        fs::write(dir.join("i.ndjson"), "{\"resourceType\" \"A\"}\n{\"resourceType\":\"A\"}\n").unwrap();
+        assert_eq!(read(&dir.join("i.ndjson")).len(), 2, "the first line is wrong, the second is not lost");
         fs::write(dir.join("h.json"), "{\n oops").unwrap();
         assert!(matches!(
             Input::open(&dir.join("h.json")).unwrap().next_block(&mut Vec::new()),

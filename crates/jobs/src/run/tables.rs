@@ -1,10 +1,8 @@
 //! From the archive of a run to staged tables.
 
-use std::collections::BTreeMap;
-
 use arrow::record_batch::RecordBatch;
 use camino::Utf8Path;
-use fhirvest_flattener::TableCounts;
+use fhirvest_flattener::{Table, TableCounts};
 use fhirvest_lake::{
     Lake, LakeError,
     table::{TableFiles, TableOptions, TableSpec, TableWriter},
@@ -12,7 +10,7 @@ use fhirvest_lake::{
 
 use super::report::NamedFailure;
 use crate::{
-    flatten::{self, FlattenError},
+    flatten::{self, FlattenError, Route, TableSink},
     ledger::LedgerError,
     views::{TableShape, ViewSet},
 };
@@ -74,13 +72,13 @@ impl Flattening<'_> {
             return Ok((Vec::new(), Vec::new()));
         }
         let share = SORT_MEMORY / tables.len().max(1);
-        let mut staged = BTreeMap::new();
+        let mut writers = Vec::with_capacity(tables.len());
         for shape in tables {
             let folder = self.staging.join(&shape.name);
             let options = TableOptions { memory_budget: share, ..TableOptions::default() };
-            let writer = TableWriter::new(self.spec(shape), &folder, options).map_err(lake)?;
-            staged.insert(shape.name.as_str(), (writer, TableCounts::default()));
+            writers.push(TableWriter::new(self.spec(shape), &folder, options).map_err(lake)?);
         }
+        let mut counts = vec![TableCounts::default(); tables.len()];
         let mut failures = Vec::new();
         for (number, plan) in self.views.plans.iter().enumerate() {
             let path =
@@ -89,34 +87,25 @@ impl Flattening<'_> {
             if !feeds_any || !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
                 continue;
             }
-            let names: Vec<&str> = plan.tables().iter().map(|table| table.name.as_str()).collect();
             let read = super::archived::blocks(self.lake, self.source, self.run, plan.resource_type())
                 .map_err(FlattenError::Store)?;
-            let write = |batches: Vec<Option<RecordBatch>>| {
-                for (name, batch) in names.iter().zip(batches) {
-                    if let (Some((writer, _)), Some(batch)) = (staged.get_mut(name), batch) {
-                        writer.write(&batch)?;
-                    }
-                }
-                Ok(())
-            };
-            let done = flatten::flatten(plan, flatten::cores(), read, write)?;
-            for shape in tables {
-                let feeds = shape.feeds.iter().filter(|feed| feed.plan == number);
-                for counts in feeds.filter_map(|feed| done.counts.get(feed.table)) {
-                    if let Some((_, sum)) = staged.get_mut(shape.name.as_str()) {
-                        *sum = flatten::sum([std::mem::take(sum), counts.clone()]);
-                    }
+            let place = |table: &Table| tables.iter().position(|shape| shape.name == table.name);
+            let sinks: Vec<Option<usize>> = plan.tables().iter().map(place).collect();
+            let route = Route { plan, sinks: sinks.clone() };
+            let done = flatten::flatten(&[route], &mut writers, flatten::cores(), read)?;
+            for (place, more) in sinks.iter().zip(done.counts.into_iter().flatten()) {
+                if let Some(sum) = place.and_then(|place| counts.get_mut(place)) {
+                    *sum = flatten::sum([std::mem::take(sum), more]);
                 }
             }
             let room = flatten::FAILURES_KEPT.saturating_sub(failures.len());
             let named = done.failures.into_iter().take(room);
-            failures.extend(named.map(|failure| NamedFailure::new(failure, plan.resource_type(), plan.tables())));
+            failures.extend(named.map(|(_, failure)| NamedFailure::new(failure, plan.resource_type(), plan.tables())));
         }
         let mut finished = Vec::new();
-        for (name, (writer, counts)) in staged {
+        for ((shape, writer), counts) in tables.iter().zip(writers).zip(counts) {
             let files = writer.finish().map_err(lake)?;
-            finished.push(StagedTable { name: name.to_owned(), files, counts });
+            finished.push(StagedTable { name: shape.name.clone(), files, counts });
         }
         Ok((finished, failures))
     }
@@ -136,6 +125,14 @@ impl Flattening<'_> {
             sort_by: key.into_iter().collect(),
             metadata,
         }
+    }
+}
+
+impl TableSink for TableWriter {
+    type Error = StoreError;
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+        Ok(TableWriter::write(self, batch)?)
     }
 }
 

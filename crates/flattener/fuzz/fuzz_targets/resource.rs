@@ -1,0 +1,32 @@
+//! Any text as a resource: it is flattened or refused, and counted once in either case.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use fhirvest_flattener::{Plan, parse_view};
+use libfuzzer_sys::fuzz_target;
+
+static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+    let view = r#"{"resource":"Patient","name":"t","select":[
+      {"column":[{"name":"id","path":"getResourceKey()"},{"name":"born","path":"birthDate.lowBoundary()"},
+        {"name":"all","path":"descendants().count()"},{"name":"name","path":"name","collection":true},
+        {"name":"active","path":"active","type":"boolean"},{"name":"birth","path":"multipleBirth.ofType(integer)"}]},
+      {"forEachOrNull":"name","column":[{"name":"given","path":"given.join(' ')"}]},
+      {"repeat":["contact.extension"],"column":[{"name":"url","path":"url"}]}]}"#;
+    Plan::compile(&[parse_view(view, "fuzz").expect("the view is right")]).expect("the view compiles")
+});
+
+fuzz_target!(|text: &str| {
+    let mut flattener = PLAN.flattener();
+    let read = flattener.push(text).is_ok();
+    let counts = &flattener.counts()[0];
+    assert_eq!(counts.resources, u64::from(read));
+    assert_eq!(counts.resources, counts.flattened + counts.filtered + counts.failed);
+    flattener.flush().expect("rows make a batch");
+    // The scanners of the crawler, on the same text.
+    if let Ok(head) = fhirvest_fhir::resource::head(text) {
+        let _ = (head.resource_type.len(), fhirvest_fhir::resource::content_hash(text));
+    }
+    let mut line = Vec::new();
+    fhirvest_fhir::resource::write_line(text, &mut line);
+});
