@@ -28,6 +28,9 @@ const ACCEPTED: &str = "application/fhir+json, application/json;q=0.9";
 /// What the Bulk Data guide says to ask for, and what servers give.
 const ACCEPTED_FILE: &str = "application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.5";
 
+/// The room made for a body before it comes: more is made when more is there.
+const LARGEST_PROMISE: usize = 4 << 20;
+
 /// No file of an export takes longer.
 const LONGEST_DOWNLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -99,7 +102,9 @@ impl Http {
     }
 
     async fn body(&self, mut response: reqwest::Response) -> Result<Bytes, TransportError> {
-        let mut body = BytesMut::new();
+        // What the server promises is believed for the room only.
+        let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut body = BytesMut::with_capacity(promised.min(self.max_bytes).min(LARGEST_PROMISE));
         while let Some(chunk) = response.chunk().await.map_err(|error| told(error, self.timeout))? {
             if body.len() + chunk.len() > self.max_bytes {
                 return Err(TransportError::TooLarge { limit: self.max_bytes });

@@ -72,7 +72,7 @@ pub fn judge(status: u16, headers: &HeaderMap, page: &Result<Page, ScanError>, n
         },
         401 => refuse(RefusalKind::Unauthorized, "401 Unauthorized"),
         // A quota told as 403 names a time.
-        403 if after().is_some() => retry("403 with a time to come back".into()),
+        403 if is_quota(headers) && after().is_some() => retry("403 with a time to come back".into()),
         403 => refuse(RefusalKind::Forbidden, "403 Forbidden"),
         404 | 405 | 501 => refuse(RefusalKind::NotFound, &format!("HTTP {status}")),
         410 => refuse(RefusalKind::Gone, "410 Gone"),
@@ -113,6 +113,20 @@ fn outcome(page: &Result<Page, ScanError>) -> Option<String> {
 /// Seconds since the epoch begin here; a smaller number in a reset header is a wait.
 const EPOCH_BEGINS: u64 = 1_000_000_000;
 
+/// Milliseconds since the epoch begin here.
+const MILLISECONDS_BEGIN: u64 = 100_000_000_000;
+
+/// Whether a 403 may be a quota that is used up: some servers tell the state of the quota with every answer, so that a
+/// time alone says nothing while there is something left.
+fn is_quota(headers: &HeaderMap) -> bool {
+    let left =
+        ["ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining"].into_iter().find_map(|name| {
+            let text = headers.get(name)?.to_str().ok()?;
+            text.trim().parse::<u64>().ok()
+        });
+    headers.contains_key(RETRY_AFTER) || left.is_none_or(|left| left == 0)
+}
+
 /// An HTTP date (RFC 9110, section 5.6.7).
 fn date(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
@@ -141,7 +155,8 @@ pub fn wait_asked_for(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duratio
     let reset = ["ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset"].into_iter().find_map(text)?;
     match reset.parse::<u64>() {
         Ok(epoch) if epoch >= EPOCH_BEGINS => {
-            let seconds = i64::try_from(epoch).ok()?;
+            let seconds = if epoch >= MILLISECONDS_BEGIN { epoch.div_ceil(1_000) } else { epoch };
+            let seconds = i64::try_from(seconds).ok()?;
             DateTime::from_timestamp(seconds, 0).map(until)
         }
         Ok(seconds) => Some(Duration::from_secs(seconds)),
@@ -176,6 +191,7 @@ mod tests {
             (vec![("retry-after", "Mon, 23 Nov 2020 02:01:30 GMT")], Some(0)),
             (vec![("ratelimit-reset", "7")], Some(7)),
             (vec![("x-ratelimit-reset", "1795399260")], Some(60)),
+            (vec![("x-ratelimit-reset", "1795399260000")], Some(60)),
             (vec![("x-ratelimit-reset", "45")], Some(45)),
             (vec![("retry-after", "soon")], None),
             (vec![], None),
@@ -207,6 +223,8 @@ mod tests {
             (401, vec![], "<html>", "Unauthorized"),
             (403, vec![], outcome, "Forbidden"),
             (403, vec![("retry-after", "9")], "", "retry Some(9)"),
+            (403, vec![("x-ratelimit-reset", "9"), ("x-ratelimit-remaining", "0")], "", "retry Some(9)"),
+            (403, vec![("x-ratelimit-reset", "9"), ("x-ratelimit-remaining", "41")], "", "Forbidden"),
             (404, vec![], "", "NotFound"),
             (410, vec![], "", "Gone"),
             (413, vec![], outcome, "Search"),

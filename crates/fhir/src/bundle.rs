@@ -42,10 +42,11 @@ pub struct Page {
 }
 
 impl Page {
-    /// The URL of the link of a relation.
+    /// The URL of the link of a relation, however the server spaces or capitalises its name.
     #[must_use]
     pub fn link(&self, relation: &str) -> Option<&str> {
-        self.links.iter().find(|link| link.relation == relation).map(|link| link.url.as_str())
+        let is = |link: &&Link| link.relation.trim().eq_ignore_ascii_case(relation);
+        self.links.iter().find(is).map(|link| link.url.as_str())
     }
 }
 
@@ -303,7 +304,8 @@ fn entry_of(raw: &str, text: &str, skipped: usize, original: &[u8], mode: Option
     let start = raw.as_ptr().addr() - text.as_ptr().addr();
     let range = start..start + raw.len();
     let utf8 = original.get(range.clone()).is_some_and(|bytes| bytes == raw.as_bytes());
-    let head = resource::head(raw);
+    // It is part of a body that was read as JSON.
+    let head = resource::head_of_read(raw);
     let fault = match &head {
         _ if !utf8 => Some(EntryFault::NotUtf8),
         Err(_) => Some(EntryFault::NotAnObject),
@@ -373,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_page_is_taken_apart() {
-        let body = br#"{"resourceType":"Bundle","type":"searchset","total":12,"link":[{"relation":"self","url":"a"},{"relation":"next","url":"b?x=1"},{"broken":1}],
+        let body = br#"{"resourceType":"Bundle","type":"searchset","total":12,"link":[{"relation":"self","url":"a"},{"relation":"Next ","url":"b?x=1"},{"broken":1}],
           "entry":[{"fullUrl":"u","resource":{"resourceType":"Location","id":"1","meta":{"lastUpdated":"2020"}},"search":{"mode":"match"}},
                    {"resource":{"resourceType":"Organization","id":"2"},"search":{"mode":"include"}},
                    {"fullUrl":"without"},

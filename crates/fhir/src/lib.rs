@@ -16,9 +16,13 @@
 
 pub mod bundle;
 pub mod elements;
+mod fingerprint;
+mod members;
 pub mod npi;
 pub mod outcome;
 pub mod patient;
 pub mod reference;
 pub mod resource;
 pub mod temporal;
+
+pub use fingerprint::fingerprint;

@@ -8,6 +8,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use crate::members::Members;
+
 /// What tells a resource apart from others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head<'a> {
@@ -39,6 +41,28 @@ pub fn head(resource: &str) -> Result<Head<'_>, ResourceError> {
     let head = HeadSeed.deserialize(&mut parser)?;
     parser.end()?;
     Ok(head)
+}
+
+/// The head of a resource whose text was read as JSON before: the same as [`head`], but nothing is read that comes after
+/// what the head needs.
+pub(crate) fn head_of_read(resource: &str) -> Result<Head<'_>, ResourceError> {
+    let (mut found, mut typed) = (Head::default(), false);
+    for (key, value) in Members::new(resource) {
+        let value = &resource[value];
+        match key {
+            "resourceType" if !typed => (found.resource_type, typed) = (string(value).unwrap_or_default(), true),
+            "id" if found.id.is_none() => found.id = string(value).filter(|id| !id.is_empty()),
+            "meta" if found.last_updated.is_none() => found.last_updated = last_updated(value),
+            // A key may be spelled with escapes.
+            _ if key.contains('\\') => return head(resource),
+            _ => {}
+        }
+        if typed && found.id.is_some() && found.last_updated.is_some() {
+            break;
+        }
+    }
+    // No object, or one without any of these: the slow way knows which.
+    if typed || found.id.is_some() { Ok(found) } else { head(resource) }
 }
 
 struct HeadSeed;
@@ -118,14 +142,19 @@ struct Meta<'a>(Option<Cow<'a, str>>);
 impl<'de: 'a, 'a> Deserialize<'de> for Meta<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw: &'de RawValue = Deserialize::deserialize(deserializer)?;
-        #[derive(Deserialize)]
-        struct Fields<'a> {
-            #[serde(borrow, default, rename = "lastUpdated")]
-            last_updated: Option<&'a RawValue>,
-        }
-        let fields = serde_json::from_str::<Fields<'de>>(raw.get()).ok();
-        Ok(Self(fields.and_then(|fields| string(fields.last_updated?.get()))))
+        Ok(Self(last_updated(raw.get())))
     }
+}
+
+/// `lastUpdated` of a `meta`.
+fn last_updated(meta: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(borrow, default, rename = "lastUpdated")]
+        last_updated: Option<&'a RawValue>,
+    }
+    let fields = serde_json::from_str::<Fields<'_>>(meta).ok();
+    fields.and_then(|fields| string(fields.last_updated?.get()))
 }
 
 /// Appends the resource as one line, as the server sent it: where it holds line breaks, which JSON allows between
@@ -152,7 +181,7 @@ pub fn write_line(resource: &str, out: &mut Vec<u8>) {
 }
 
 /// The place after the string that begins at `start`.
-fn string_end(bytes: &[u8], start: usize) -> usize {
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += found;
@@ -410,6 +439,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_quick_look_for_a_head_finds_the_same(
+            members in prop::collection::vec(
+                (
+                    prop::sample::select(vec!["id", "meta", "resourceType", "x", "\\u0069d", "a\\\"b"]),
+                    prop::sample::select(vec![
+                        r#""a""#, r#""""#, "7", "null", r#"{"lastUpdated": "2020" , "id":"no"}"#, "{ }", r#"[{"id":["}"]},"\\"]"#,
+                        r#"{"meta":{"lastUpdated":"x"}}"#, "-1.5e3", "true", r#"{"lastUpdated":4}"#, r#""\ud800""#,
+                    ]),
+                ),
+                0..7,
+            ),
+            space in prop::sample::select(vec!["", " ", "\n\t"]),
+        ) {
+            let members: Vec<_> =
+                members.iter().map(|(key, value)| format!("{space}\"{key}\"{space}:{space}{value}{space}")).collect();
+            let text = format!("{{{}}}", members.join(","));
+            prop_assert_eq!(head_of_read(&text).unwrap(), head(&text).unwrap(), "{}", text);
+        }
+
         #[test]
         fn content_does_not_depend_on_the_order_of_keys(
             keys in prop::collection::btree_map("[a-z]{1,3}", any::<i32>(), 0..8),

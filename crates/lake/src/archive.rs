@@ -147,6 +147,18 @@ impl ArchiveReader {
         Ok(Self { lines: LineBlocks::new(path.to_owned(), decoder) })
     }
 
+    /// Opens a file at a length that was once committed: what comes after it is read.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open_at(path: &Utf8Path, committed: u64) -> Result<Self, LakeError> {
+        let failed = |source| LakeError::io("open the archive", path, source);
+        let mut file = File::open(path).map_err(failed)?;
+        file.seek(SeekFrom::Start(committed)).map_err(failed)?;
+        let decoder = zstd::Decoder::new(file).map_err(failed)?;
+        Ok(Self { lines: LineBlocks::new(path.to_owned(), decoder) })
+    }
+
     /// The next lines, into `block`, whose capacity is kept; `false` at the end.
     ///
     /// # Errors

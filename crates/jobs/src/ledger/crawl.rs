@@ -1,5 +1,5 @@
-//! The ledger of one crawl in progress: partitions with their cursors, the ids already held, and how much of each
-//! archive file is committed. One thread owns the database and the files; pages that wait for it together are
+//! The ledger of one crawl in progress: partitions with their cursors and how much of each archive file is committed,
+//! in a database, and the ids already held, in an index beside it. One thread owns the database and the files; pages that wait for it together are
 //! committed together.
 
 use std::{
@@ -20,8 +20,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::LedgerError;
 
 mod held;
+mod index;
 mod page;
 mod partitions;
+mod recovery;
+
+use index::Index;
 
 pub use held::{Held, Stamps};
 
@@ -64,14 +68,16 @@ CREATE TABLE IF NOT EXISTS resource_type (
   variants INTEGER NOT NULL DEFAULT 0,
   quarantined INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE IF NOT EXISTS held (
-  type INTEGER NOT NULL,
-  id TEXT NOT NULL,
-  hash BLOB NOT NULL,
-  line INTEGER NOT NULL,
-  last_updated TEXT,
-  PRIMARY KEY (type, id)
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS index_run (
+  number INTEGER PRIMARY KEY,
+  level INTEGER NOT NULL,
+  hash BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS index_cover (
+  type INTEGER PRIMARY KEY,
+  lines INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS variant (
   type INTEGER NOT NULL,
   id TEXT NOT NULL,
@@ -91,9 +97,6 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// Requests that may wait for the writing thread. Each holds at most one page, so this bounds the memory too.
 const QUEUE: usize = 16;
 
-/// Pages of 4 KiB in the write-ahead log before they are moved to the database.
-const CHECKPOINT_PAGES: i64 = 16_384;
-
 /// What is known of one growing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FileCounts {
@@ -107,14 +110,14 @@ pub struct FileCounts {
 pub type Superseded = (String, u64);
 
 /// A page and who waits for its commit.
-type WaitingPage = (Box<page::Hashed>, oneshot::Sender<Result<PageCounts, LedgerError>>);
+type WaitingPage = (Box<page::Prepared>, oneshot::Sender<Result<PageCounts, LedgerError>>);
 
 enum Request {
     Open(String, usize, oneshot::Sender<Result<Vec<Partition>, LedgerError>>),
     Summary(String, oneshot::Sender<Result<Summary, LedgerError>>),
     Wanted(String, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
     Add(Option<Parent>, Vec<Partition>, oneshot::Sender<Result<(), LedgerError>>),
-    Commit(Box<page::Hashed>, oneshot::Sender<Result<PageCounts, LedgerError>>),
+    Commit(Box<page::Prepared>, oneshot::Sender<Result<PageCounts, LedgerError>>),
     Close(PartitionKey, Option<EndedBy>, Option<String>, oneshot::Sender<Result<(), LedgerError>>),
     Ids(String, Option<String>, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
     Totals(oneshot::Sender<Result<BTreeMap<String, FileCounts>, LedgerError>>),
@@ -213,10 +216,10 @@ impl Store for CrawlStore {
 
     async fn take(&self, page: PageCommit) -> Result<Pending<LedgerError>, LedgerError> {
         // On a thread of its own: the writing thread has enough to do, and others may fetch meanwhile.
-        let hashed = tokio::task::spawn_blocking(move || page::Hashed::new(page)).await;
-        let hashed = hashed.map_err(|_| LedgerError::Stopped)?;
+        let prepared = tokio::task::spawn_blocking(move || page::Prepared::new(page)).await;
+        let prepared = prepared.map_err(|_| LedgerError::Stopped)?;
         let (reply, answer) = oneshot::channel();
-        let request = Request::Commit(Box::new(hashed), reply);
+        let request = Request::Commit(Box::new(prepared), reply);
         self.requests.send(request).await.map_err(|_| LedgerError::Stopped)?;
         Ok(Box::pin(async { answer.await.map_err(|_| LedgerError::Stopped)? }))
     }
@@ -254,10 +257,11 @@ struct Files {
     requested: BTreeSet<String>,
     watched: BTreeSet<String>,
     open: BTreeMap<String, OpenFile>,
+    index: Index,
 }
 
 struct OpenFile {
-    number: i64,
+    number: u32,
     writer: ArchiveWriter,
     counts: FileCounts,
     touched: bool,
@@ -271,21 +275,18 @@ impl Worker {
         let open = || {
             let connection = super::open(&path)?;
             connection.execute_batch(SCHEMA)?;
-            // The ids of a crawl come in no order, so each commit touches pages all over: they are moved to the database
-            // when it is worth it.
-            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             Ok(connection)
         };
-        let connection = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
-        let files = Files {
-            folder: folder.to_owned(),
-            requested: types.clone(),
-            watched: watched.clone(),
-            open: BTreeMap::new(),
+        let mut connection = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
+        let mut prepare = || {
+            // The files first: what was not committed is no part of what the index is made from.
+            let open = Files::reopen(folder, &connection)?;
+            let index = recovery::open(&mut connection, folder)?;
+            let (requested, watched) = (types.clone(), watched.clone());
+            Ok(Files { folder: folder.to_owned(), requested, watched, open, index })
         };
-        let mut worker = Self { connection, path, files };
-        worker.files.reopen(&worker.connection).map_err(|error| worker.told(error))?;
-        Ok(worker)
+        let files = prepare().map_err(|error: CrawlError| error.told(&path))?;
+        Ok(Self { connection, path, files })
     }
 
     /// Serves until nobody asks any more. After an error nothing more is committed: what the files hold beyond the
@@ -327,7 +328,7 @@ impl Worker {
         if pages.is_empty() {
             return true;
         }
-        let commits: Vec<&page::Hashed> = pages.iter().map(|(page, _)| page.as_ref()).collect();
+        let commits: Vec<&page::Prepared> = pages.iter().map(|(page, _)| page.as_ref()).collect();
         match page::commit(&mut self.connection, &mut self.files, &commits) {
             Ok(counts) => {
                 for ((_, reply), counts) in pages.drain(..).zip(counts) {
@@ -353,11 +354,11 @@ impl Worker {
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Summary(resource_type, reply) => {
-                let found = partitions::summary(&self.connection, &resource_type);
+                let found = partitions::summary(&self.connection, &self.files, &resource_type);
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Wanted(resource_type, limit, reply) => {
-                let found = partitions::wanted(&self.connection, &resource_type, limit);
+                let found = partitions::wanted(&mut self.connection, &self.files, &resource_type, limit);
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Add(parent, new, reply) => {
@@ -369,7 +370,7 @@ impl Worker {
                 let _ = reply.send(closed.map_err(|error| self.told(error)));
             }
             Request::Ids(resource_type, after, limit, reply) => {
-                let found = partitions::ids(&self.connection, &resource_type, after.as_deref(), limit);
+                let found = partitions::ids(&self.files, &resource_type, after.as_deref(), limit);
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Totals(reply) => {
@@ -386,11 +387,7 @@ impl Worker {
     }
 
     fn told(&self, error: CrawlError) -> LedgerError {
-        match error {
-            CrawlError::Sqlite(source) => LedgerError::Sqlite { path: self.path.clone(), source },
-            CrawlError::Archive(source) => LedgerError::Archive { source },
-            CrawlError::Unreadable(what) => LedgerError::Unreadable { path: self.path.clone(), what },
-        }
+        error.told(&self.path)
     }
 }
 
@@ -399,7 +396,20 @@ impl Worker {
 enum CrawlError {
     Sqlite(rusqlite::Error),
     Archive(fhirvest_lake::LakeError),
+    Index(std::io::Error),
     Unreadable(String),
+}
+
+impl CrawlError {
+    fn told(self, path: &Utf8Path) -> LedgerError {
+        let path = path.to_owned();
+        match self {
+            Self::Sqlite(source) => LedgerError::Sqlite { path, source },
+            Self::Archive(source) => LedgerError::Archive { source },
+            Self::Index(source) => LedgerError::Index { path, source },
+            Self::Unreadable(what) => LedgerError::Unreadable { path, what },
+        }
+    }
 }
 
 impl From<rusqlite::Error> for CrawlError {
@@ -416,7 +426,8 @@ impl From<fhirvest_lake::LakeError> for CrawlError {
 
 impl Files {
     /// Opens the file of every type that the database knows, at the length that was committed.
-    fn reopen(&mut self, connection: &Connection) -> Result<(), CrawlError> {
+    fn reopen(folder: &Utf8Path, connection: &Connection) -> Result<BTreeMap<String, OpenFile>, CrawlError> {
+        let mut open = BTreeMap::new();
         let mut statement = connection.prepare(
             "SELECT name, number, committed_bytes, lines, received, archived, duplicates, variants, quarantined FROM resource_type",
         )?;
@@ -432,17 +443,23 @@ impl Files {
                 quarantined: count(8)?,
             };
             let counts = FileCounts { lines: count(3)?, received };
-            let writer = ArchiveWriter::open(&CrawlStore::staged(&self.folder, &name), count(2)?)?;
-            self.open.insert(name, OpenFile { number: row.get(1)?, writer, counts, touched: false });
+            let writer = ArchiveWriter::open(&CrawlStore::staged(folder, &name), count(2)?)?;
+            open.insert(name, OpenFile { number: row.get(1)?, writer, counts, touched: false });
         }
-        Ok(())
+        Ok(open)
+    }
+
+    /// The number of a type, where something of it has come.
+    fn number(&self, resource_type: &str) -> Option<u32> {
+        self.open.get(resource_type).map(|file| file.number)
     }
 
     /// The file of a type, begun if there is none yet.
     fn of(&mut self, connection: &Connection, name: &str) -> Result<&mut OpenFile, CrawlError> {
         if !self.open.contains_key(name) {
             connection.execute("INSERT INTO resource_type (name) VALUES (?1)", [name])?;
-            let number = connection.last_insert_rowid();
+            let number = u32::try_from(connection.last_insert_rowid())
+                .map_err(|_| CrawlError::Unreadable("more types than there are numbers".into()))?;
             let writer = ArchiveWriter::open(&CrawlStore::staged(&self.folder, name), 0)?;
             let file = OpenFile { number, writer, counts: FileCounts::default(), touched: true };
             self.open.insert(name.to_owned(), file);

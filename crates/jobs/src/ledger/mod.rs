@@ -35,6 +35,14 @@ pub enum LedgerError {
         #[from]
         source: fhirvest_lake::LakeError,
     },
+    /// The index of the ids cannot be read or written.
+    #[error("the index of the ids of {path} cannot be used")]
+    Index {
+        /// The database that it belongs to.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Something that this program wrote does not read back.
     #[error("the ledger {path} holds {what}, which this version can't read: was it written by a newer fhirvest?")]
     Unreadable {

@@ -2,8 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
+use super::{
+    CrawlError,
+    index::{self, Index},
+    recovery,
+};
 use crate::ledger::LedgerError;
 
 /// `meta.lastUpdated` over the resources of a type.
@@ -24,48 +29,59 @@ pub struct Stamps {
 pub struct Held {
     connection: Connection,
     path: Utf8PathBuf,
+    index: Index,
 }
 
 impl Held {
     /// Opens the crawl of a run in its folder.
     ///
     /// # Errors
-    /// The database cannot be opened.
+    /// The database or the index cannot be opened.
     pub fn open(folder: &Utf8Path) -> Result<Self, LedgerError> {
         let path = folder.join("crawl.sqlite");
-        match super::super::open(&path) {
-            Ok(connection) => Ok(Self { connection, path }),
-            Err(source) => Err(LedgerError::Sqlite { path, source }),
+        let open = || -> Result<_, CrawlError> {
+            let mut connection = super::super::open(&path)?;
+            let index = recovery::open(&mut connection, folder)?;
+            Ok((connection, index))
+        };
+        match open() {
+            Ok((connection, index)) => Ok(Self { connection, path, index }),
+            Err(error) => Err(error.told(&path)),
         }
     }
 
     /// A test for the ids of a type.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// The index cannot be read.
     pub fn ids_of(&self, resource_type: &str) -> Result<impl FnMut(&str) -> Result<bool, LedgerError>, LedgerError> {
-        let number = self.told(self.number(resource_type))?;
-        let query = "SELECT 1 FROM held WHERE type = ?1 AND id = ?2";
-        let mut statement = self.told(self.connection.prepare(query))?;
-        Ok(move |id: &str| self.told(statement.exists(params![number, id])))
+        let number = self.number(resource_type)?;
+        let mut key = Vec::new();
+        Ok(move |id: &str| {
+            let Some(number) = number else { return Ok(false) };
+            index::key(number, id, &mut key);
+            let found = self.index.get(&key).map_err(CrawlError::Index);
+            found.map(|record| record.is_some()).map_err(|error| error.told(&self.path))
+        })
     }
 
     /// The stamps of a type.
     ///
     /// # Errors
-    /// The database cannot be read.
+    /// The index cannot be read.
     pub fn stamps(&self, resource_type: &str) -> Result<Stamps, LedgerError> {
-        let read = || {
-            let mut stamps = Stamps::default();
-            let mut statement = self.connection.prepare("SELECT last_updated FROM held WHERE type = ?1")?;
-            let mut rows = statement.query([self.number(resource_type)?])?;
-            while let Some(row) = rows.next()? {
+        let mut stamps = Stamps::default();
+        let Some(number) = self.number(resource_type)? else { return Ok(stamps) };
+        let prefix = number.to_be_bytes();
+        let mut read = || -> std::io::Result<Stamps> {
+            let mut records = self.index.from(&prefix)?;
+            while let Some((key, record)) = records.next()?
+                && key.starts_with(&prefix)
+            {
                 stamps.ids += 1;
-                let text = row.get_ref(0)?.as_str_or_null()?;
-                match text.and_then(|text| DateTime::parse_from_rfc3339(text).ok()) {
+                match record.stamp.and_then(|(seconds, nanos)| DateTime::<Utc>::from_timestamp(seconds, nanos)) {
                     None => stamps.unstamped += 1,
                     Some(time) => {
-                        let time = time.with_timezone(&Utc);
                         stamps.oldest = Some(stamps.oldest.map_or(time, |oldest| oldest.min(time)));
                         stamps.newest = stamps.newest.max(Some(time));
                     }
@@ -73,15 +89,12 @@ impl Held {
             }
             Ok(stamps)
         };
-        self.told(read())
+        read().map_err(|source| CrawlError::Index(source).told(&self.path))
     }
 
-    fn number(&self, resource_type: &str) -> rusqlite::Result<Option<i64>> {
+    fn number(&self, resource_type: &str) -> Result<Option<u32>, LedgerError> {
         let query = "SELECT number FROM resource_type WHERE name = ?1";
-        self.connection.query_row(query, [resource_type], |row| row.get(0)).optional()
-    }
-
-    fn told<T>(&self, result: rusqlite::Result<T>) -> Result<T, LedgerError> {
-        result.map_err(|source| LedgerError::Sqlite { path: self.path.clone(), source })
+        let found = self.connection.query_row(query, [resource_type], |row| row.get(0)).optional();
+        found.map_err(|source| CrawlError::Sqlite(source).told(&self.path))
     }
 }

@@ -9,40 +9,80 @@ use fhirvest_crawler::{
 };
 use fhirvest_fhir::{
     bundle::{Entry, Mode},
-    reference,
-    resource::{self, ContentHash},
+    fingerprint, reference, resource,
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::json;
 
-use super::{CrawlError, Files, QUARANTINE, partitions};
+use super::{
+    CrawlError, Files, QUARANTINE,
+    index::{self, Record, Stamp},
+    partitions, recovery,
+};
 
-/// A page with the hash of each of its resources, which is worked out before the page waits for its commit.
-pub(super) struct Hashed {
+/// The longest id that is kept. FHIR allows 64 characters, and some servers more.
+const LONGEST_ID: usize = 1_024;
+
+/// A page, prepared before it waits for its commit.
+pub(super) struct Prepared {
     pub(super) page: PageCommit,
-    /// Nothing for an entry that cannot be used.
-    pub(super) hashes: Vec<Option<ContentHash>>,
+    /// Of each entry: what is needed to archive it, or why it cannot be.
+    pub(super) entries: Vec<Result<Usable, String>>,
 }
 
-impl Hashed {
+/// What has to be known of a resource before it is archived.
+pub(super) struct Usable {
+    hash: [u8; 16],
+    stamp: Option<Stamp>,
+    /// The line, where it is not the text itself.
+    line: Option<Vec<u8>>,
+}
+
+impl Prepared {
     pub(super) fn new(page: PageCommit) -> Self {
-        let hash = |entry: &Entry| {
-            let text = std::str::from_utf8(page.body.get(entry.range.clone())?).ok()?;
-            entry.fault.is_none().then(|| resource::content_hash(text).ok()).flatten()
+        let prepare = |entry: &Entry| {
+            if let Some(fault) = &entry.fault {
+                return Err(fault.to_string());
+            }
+            let text = page.body.get(entry.range.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok());
+            match (text, entry.id.as_deref()) {
+                (Some(_), Some(id)) if id.len() > LONGEST_ID => Err("an id of more than 1,024 bytes".to_owned()),
+                (Some(text), Some(_)) => Ok(Usable::new(text, entry.last_updated.as_deref())),
+                _ => Err("no id, or not UTF-8".to_owned()),
+            }
         };
-        Self { hashes: page.entries.iter().map(hash).collect(), page }
+        Self { entries: page.entries.iter().map(prepare).collect(), page }
     }
+}
+
+impl Usable {
+    fn new(text: &str, last_updated: Option<&str>) -> Self {
+        let mut line = Vec::new();
+        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
+            resource::write_line(text, &mut line);
+        }
+        // Of the line as it is archived, so that it can be worked out from there again.
+        let written = if line.is_empty() { text } else { std::str::from_utf8(&line).unwrap_or(text) };
+        let hash = fingerprint(written);
+        Self { hash, stamp: stamp(last_updated), line: (!line.is_empty()).then_some(line) }
+    }
+}
+
+/// The time that a stamp means, if it is one.
+pub(super) fn stamp(text: Option<&str>) -> Option<Stamp> {
+    let time = DateTime::parse_from_rfc3339(text?).ok()?;
+    Some((time.timestamp(), time.timestamp_subsec_nanos()))
 }
 
 pub(super) fn commit(
     connection: &mut Connection,
     files: &mut Files,
-    pages: &[&Hashed],
+    pages: &[&Prepared],
 ) -> Result<Vec<PageCounts>, CrawlError> {
     let transaction = connection.transaction()?;
     let mut counts = Vec::with_capacity(pages.len());
     {
-        let mut keeper = Keeper::new(&transaction, files)?;
+        let mut keeper = Keeper::new(&transaction, files);
         for page in pages {
             counts.push(keeper.page(page)?);
         }
@@ -51,7 +91,14 @@ pub(super) fn commit(
         move_cursor(&transaction, &page.page)?;
     }
     sync(&transaction, files)?;
+    let flushed = files.index.is_full();
+    if flushed {
+        recovery::flush(&transaction, files)?;
+    }
     transaction.commit()?;
+    if flushed {
+        files.index.sweep().map_err(CrawlError::Index)?;
+    }
     Ok(counts)
 }
 
@@ -103,121 +150,99 @@ fn move_cursor(transaction: &Transaction<'_>, page: &PageCommit) -> Result<(), C
 struct Keeper<'t> {
     transaction: &'t Transaction<'t>,
     files: &'t mut Files,
-    find: CachedStatement<'t>,
-    add: CachedStatement<'t>,
-    hold: CachedStatement<'t>,
     partition_type: String,
-    line: Vec<u8>,
+    key: Vec<u8>,
 }
 
 impl<'t> Keeper<'t> {
-    fn new(transaction: &'t Transaction<'t>, files: &'t mut Files) -> Result<Self, CrawlError> {
-        Ok(Self {
-            find: transaction
-                .prepare_cached("SELECT hash, line, last_updated FROM held WHERE type = ?1 AND id = ?2")?,
-            add: transaction.prepare_cached("INSERT OR IGNORE INTO held VALUES (?1, ?2, ?3, ?4, ?5)")?,
-            hold: transaction.prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5)")?,
-            transaction,
-            files,
-            partition_type: String::new(),
-            line: Vec::new(),
-        })
+    fn new(transaction: &'t Transaction<'t>, files: &'t mut Files) -> Self {
+        Self { transaction, files, partition_type: String::new(), key: Vec::new() }
     }
 
-    fn page(&mut self, Hashed { page, hashes }: &Hashed) -> Result<PageCounts, CrawlError> {
+    fn page(&mut self, Prepared { page, entries }: &Prepared) -> Result<PageCounts, CrawlError> {
         let query = "SELECT resource_type FROM partition WHERE key = ?1";
         let of = self.transaction.prepare_cached(query)?.query_row([&page.partition.0], |row| row.get(0)).optional()?;
         self.partition_type = of.unwrap_or_default();
         let mut counts = PageCounts::default();
-        for (entry, hash) in page.entries.iter().zip(hashes) {
+        for (entry, prepared) in page.entries.iter().zip(entries) {
             counts.received += 1;
-            self.entry(page, (entry, *hash), &mut counts)?;
+            let unusable = match prepared {
+                Err(reason) => reason,
+                Ok(_) if !self.files.requested.contains(&*entry.resource_type) => {
+                    "a resource type that the job does not ask for"
+                }
+                Ok(usable) => {
+                    self.resource(page, entry, usable, &mut counts)?;
+                    continue;
+                }
+            };
+            counts.quarantined += 1;
+            self.quarantine(page, entry, unusable)?;
         }
         Ok(counts)
     }
 
-    fn entry(
+    fn resource(
         &mut self,
         page: &PageCommit,
-        (entry, hash): (&Entry, Option<ContentHash>),
+        entry: &Entry,
+        usable: &Usable,
         counts: &mut PageCounts,
     ) -> Result<(), CrawlError> {
-        let bytes = page.body.get(entry.range.clone()).unwrap_or_default();
-        if let Some(fault) = &entry.fault {
-            counts.quarantined += 1;
-            return self.quarantine(page, entry, bytes, &fault.to_string());
-        }
-        let (Some(id), Ok(text)) = (entry.id.as_deref(), std::str::from_utf8(bytes)) else {
-            counts.quarantined += 1;
-            return self.quarantine(page, entry, bytes, "no id, or not UTF-8");
-        };
-        if !self.files.requested.contains(&*entry.resource_type) {
-            counts.quarantined += 1;
-            return self.quarantine(page, entry, bytes, "a resource type that the job does not ask for");
-        }
-        let Some(hash) = hash else {
-            counts.quarantined += 1;
-            return self.quarantine(page, entry, bytes, "not a JSON object");
-        };
-        let hash = hash.0;
-        let last_updated = entry.last_updated.as_deref();
+        let text = page.body.get(entry.range.clone()).unwrap_or_default();
         self.note_references(text)?;
+        let line = usable.line.as_deref().unwrap_or_else(|| text.trim_ascii());
+        let id = entry.id.as_deref().unwrap_or_default();
         let file = self.files.of(self.transaction, &entry.resource_type)?;
         file.touched = true;
         file.counts.received.received += 1;
-        // Most are new: one statement says so and holds it.
-        let is_new =
-            self.add.execute(params![file.number, id, hash.as_slice(), signed(file.counts.lines), last_updated])? > 0;
-        if is_new {
-            self.line.clear();
-            resource::write_line(text, &mut self.line);
-            file.writer.append(&self.line)?;
+        let number = file.number;
+        index::key(number, id, &mut self.key);
+        let held = self.files.index.get(&self.key).map_err(CrawlError::Index)?;
+        let file = self.files.of(self.transaction, &entry.resource_type)?;
+        let record = Record { hash: usable.hash, line: file.counts.lines, stamp: usable.stamp };
+        let Some(held) = held else {
+            file.writer.append(line)?;
             file.counts.lines += 1;
             file.counts.received.archived += 1;
+            self.files.index.insert(&self.key, record);
             counts.archived += 1;
             // Only matches of the partition's own type count towards the server's total.
             if entry.mode != Some(Mode::Include) && self.partition_type == *entry.resource_type {
                 counts.new_matches += 1;
             }
             return Ok(());
-        }
-        let (held_hash, held_line, held_updated): (Vec<u8>, i64, Option<String>) =
-            self.find.query_row(params![file.number, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        };
         let mut known =
             self.transaction.prepare_cached("SELECT 1 FROM variant WHERE type = ?1 AND id = ?2 AND hash = ?3")?;
-        if held_hash == hash || known.exists(params![file.number, id, hash.as_slice()])? {
+        if held.hash == record.hash || known.exists(params![number, id, record.hash.as_slice()])? {
             file.counts.received.duplicates += 1;
             counts.duplicates += 1;
             return Ok(());
         }
         // Another content under the same id: both are kept, the views see the newer.
-        self.line.clear();
-        resource::write_line(text, &mut self.line);
-        file.writer.append(&self.line)?;
-        let line = signed(file.counts.lines);
+        file.writer.append(line)?;
         file.counts.lines += 1;
         file.counts.received.variants += 1;
         counts.variants += 1;
         let mut keep = self.transaction.prepare_cached("INSERT OR IGNORE INTO variant VALUES (?1, ?2, ?3)")?;
-        keep.execute(params![file.number, id, held_hash])?;
-        keep.execute(params![file.number, id, hash.as_slice()])?;
-        let older = if is_newer(last_updated, held_updated.as_deref()) {
-            self.hold.execute(params![file.number, id, hash.as_slice(), line, last_updated])?;
-            held_line
-        } else {
-            line
-        };
-        self.transaction
-            .prepare_cached("INSERT INTO superseded VALUES (?1, ?2)")?
-            .execute(params![file.number, older])?;
+        keep.execute(params![number, id, held.hash.as_slice()])?;
+        keep.execute(params![number, id, record.hash.as_slice()])?;
+        let newer = is_newer(record.stamp, held.stamp);
+        if newer {
+            self.files.index.insert(&self.key, record);
+        }
+        let older = signed(if newer { held.line } else { record.line });
+        self.transaction.prepare_cached("INSERT INTO superseded VALUES (?1, ?2)")?.execute(params![number, older])?;
         Ok(())
     }
 
     /// Notes what a resource refers to, of the types that are read by reference.
-    fn note_references(&self, text: &str) -> Result<(), CrawlError> {
+    fn note_references(&self, text: &[u8]) -> Result<(), CrawlError> {
         if self.files.watched.is_empty() {
             return Ok(());
         }
+        let text = std::str::from_utf8(text).unwrap_or_default();
         let mut note =
             self.transaction.prepare_cached("INSERT OR IGNORE INTO wanted (resource_type, id) VALUES (?1, ?2)")?;
         for (name, id) in reference::targets(text).filter(|(name, _)| self.files.watched.contains(&**name)) {
@@ -226,7 +251,8 @@ impl<'t> Keeper<'t> {
         Ok(())
     }
 
-    fn quarantine(&mut self, page: &PageCommit, entry: &Entry, bytes: &[u8], reason: &str) -> Result<(), CrawlError> {
+    fn quarantine(&mut self, page: &PageCommit, entry: &Entry, reason: &str) -> Result<(), CrawlError> {
+        let bytes = page.body.get(entry.range.clone()).unwrap_or_default();
         let mut note = json!({
             "reason": reason,
             "partition": page.partition.0,
@@ -254,22 +280,21 @@ impl<'t> Keeper<'t> {
 
 /// Whether what has just come is newer than what is held: by `meta.lastUpdated` where both have one that reads as a
 /// time, else the last received wins.
-fn is_newer(new: Option<&str>, held: Option<&str>) -> bool {
-    let time = |text: Option<&str>| text.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    match (time(new), time(held)) {
+pub(super) fn is_newer(new: Option<Stamp>, held: Option<Stamp>) -> bool {
+    match (new, held) {
         (Some(new), Some(held)) => new >= held,
         _ => true,
     }
 }
 
 /// SQLite's integers are signed; none of ours comes near the limit.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_newer;
+    use super::{is_newer, stamp};
 
     #[test]
     fn the_newer_stamp_wins_and_without_stamps_the_last_received() {
@@ -281,7 +306,7 @@ mod tests {
             (None, Some("2026-01-01T00:00:00Z"), true),
             (Some("yesterday"), Some("2026-01-01T00:00:00Z"), true),
         ] {
-            assert_eq!(is_newer(new, held), newer, "{new:?} after {held:?}");
+            assert_eq!(is_newer(stamp(new), stamp(held)), newer, "{new:?} after {held:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Partitions, their cursors and the ids held, as rows.
+//! Partitions, their cursors and what is wanted, as rows.
 
 use fhirvest_crawler::{
     ending::EndedBy,
@@ -7,7 +7,7 @@ use fhirvest_crawler::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{CrawlError, Superseded, ended_by};
+use super::{CrawlError, Files, Superseded, ended_by, index};
 
 pub(super) fn open(connection: &Connection, resource_type: &str, limit: usize) -> Result<Vec<Partition>, CrawlError> {
     let mut statement = connection.prepare_cached(
@@ -35,7 +35,7 @@ pub(super) fn open(connection: &Connection, resource_type: &str, limit: usize) -
     Ok(found)
 }
 
-pub(super) fn summary(connection: &Connection, resource_type: &str) -> Result<Summary, CrawlError> {
+pub(super) fn summary(connection: &Connection, files: &Files, resource_type: &str) -> Result<Summary, CrawlError> {
     let count = |number: i64| number.unsigned_abs();
     let mut summary = connection
         .prepare_cached(
@@ -69,23 +69,92 @@ pub(super) fn summary(connection: &Connection, resource_type: &str) -> Result<Su
             .optional()?;
         summary.detail = detail.flatten();
     }
-    summary.missing = connection
-        .prepare_cached(
-            "SELECT count(*) FROM wanted WHERE resource_type = ?1 AND asked = 1 AND id NOT IN (
-               SELECT id FROM held WHERE type = (SELECT number FROM resource_type WHERE name = ?1))",
-        )?
-        .query_row([resource_type], |row| row.get(0).map(count))?;
+    summary.missing = missing(connection, files, resource_type)?;
     Ok(summary)
 }
 
-pub(super) fn wanted(connection: &Connection, resource_type: &str, limit: usize) -> Result<Vec<String>, CrawlError> {
+/// Ids that were asked for and did not come.
+fn missing(connection: &Connection, files: &Files, resource_type: &str) -> Result<u64, CrawlError> {
+    let (mut after, mut missing) = (String::new(), 0);
+    loop {
+        let ids = wanted_in(connection, resource_type, ASKED, &after, LOOKED_AT)?;
+        let Some(last) = ids.last().cloned() else { return Ok(missing) };
+        for id in ids {
+            missing += u64::from(!is_held(files, resource_type, &id)?);
+        }
+        after = last;
+    }
+}
+
+/// The states of an id that others refer to.
+const UNASKED: i64 = 0;
+const ASKED: i64 = 1;
+const HELD: i64 = 2;
+
+/// Ids looked at in one go: bounds the memory.
+const LOOKED_AT: usize = 4_096;
+
+/// Looks through what is wanted in this state, in order, and marks what is held as held; gives the first `limit` ids
+/// that are not.
+fn not_held(
+    connection: &mut Connection,
+    files: &Files,
+    (resource_type, state): (&str, i64),
+    limit: usize,
+) -> Result<Vec<String>, CrawlError> {
+    let (mut after, mut found) = (String::new(), Vec::new());
+    while found.len() < limit {
+        let commit = connection.transaction()?;
+        let ids = wanted_in(&commit, resource_type, state, &after, LOOKED_AT)?;
+        let Some(last) = ids.last().cloned() else { break };
+        {
+            let mut mark =
+                commit.prepare_cached("UPDATE wanted SET asked = ?3 WHERE resource_type = ?1 AND id = ?2")?;
+            for id in ids {
+                if found.len() == limit {
+                    break;
+                }
+                if is_held(files, resource_type, &id)? {
+                    mark.execute(params![resource_type, id, HELD])?;
+                } else {
+                    found.push(id);
+                }
+            }
+        }
+        commit.commit()?;
+        after = last;
+    }
+    Ok(found)
+}
+
+fn wanted_in(
+    connection: &Connection,
+    resource_type: &str,
+    state: i64,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<String>, CrawlError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id FROM wanted WHERE resource_type = ?1 AND asked = 0 AND NOT EXISTS (
-           SELECT 1 FROM held WHERE type = (SELECT number FROM resource_type WHERE name = ?1) AND held.id = wanted.id)
-         ORDER BY id LIMIT ?2",
+        "SELECT id FROM wanted WHERE resource_type = ?1 AND asked = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
     )?;
-    let rows = statement.query_map(params![resource_type, signed(limit)], |row| row.get(0))?;
+    let rows = statement.query_map(params![resource_type, state, after, signed(limit)], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn is_held(files: &Files, resource_type: &str, id: &str) -> Result<bool, CrawlError> {
+    let Some(number) = files.number(resource_type) else { return Ok(false) };
+    let mut key = Vec::new();
+    index::key(number, id, &mut key);
+    Ok(files.index.get(&key).map_err(CrawlError::Index)?.is_some())
+}
+
+pub(super) fn wanted(
+    connection: &mut Connection,
+    files: &Files,
+    resource_type: &str,
+    limit: usize,
+) -> Result<Vec<String>, CrawlError> {
+    not_held(connection, files, (resource_type, UNASKED), limit)
 }
 
 pub(super) fn add(
@@ -168,17 +237,27 @@ pub(super) fn close(
 }
 
 pub(super) fn ids(
-    connection: &Connection,
+    files: &Files,
     resource_type: &str,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<String>, CrawlError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM held WHERE type = (SELECT number FROM resource_type WHERE name = ?1)
-         AND (?2 IS NULL OR id > ?2) ORDER BY id LIMIT ?3",
-    )?;
-    let rows = statement.query_map(params![resource_type, after, signed(limit)], |row| row.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let Some(number) = files.number(resource_type) else { return Ok(Vec::new()) };
+    let mut from = Vec::new();
+    index::key(number, after.unwrap_or_default(), &mut from);
+    let prefix = number.to_be_bytes();
+    let mut records = files.index.from(&from).map_err(CrawlError::Index)?;
+    let mut ids = Vec::new();
+    while ids.len() < limit
+        && let Some((key, _)) = records.next().map_err(CrawlError::Index)?
+        && let Some(id) = key.strip_prefix(&prefix)
+    {
+        if after.is_none_or(|after| id > after.as_bytes()) {
+            let id = String::from_utf8(id.to_vec());
+            ids.push(id.map_err(|_| CrawlError::Unreadable("an id that is no text".into()))?);
+        }
+    }
+    Ok(ids)
 }
 
 pub(super) fn superseded(connection: &Connection) -> Result<Vec<Superseded>, CrawlError> {

@@ -1,0 +1,128 @@
+//! The index and the database: which runs a commit names, and what is read from the archive again when a crawl is taken
+//! up, since it was in memory only.
+
+use camino::Utf8Path;
+use fhirvest_fhir::{fingerprint, resource};
+use fhirvest_lake::archive::ArchiveReader;
+use rusqlite::{Connection, Transaction, params};
+
+use super::{
+    CrawlError, CrawlStore, Files, QUARANTINE,
+    index::{self, Index, Record, RunName},
+    page::{is_newer, signed, stamp},
+};
+
+/// Makes runs of what is in memory and names them in the commit, with the lines that they cover: all that this commit
+/// holds. The archive files have been synced before.
+pub(super) fn flush(commit: &Transaction<'_>, files: &mut Files) -> Result<(), CrawlError> {
+    files.index.flush().map_err(CrawlError::Index)?;
+    name(commit, &files.index)
+}
+
+fn name(commit: &Transaction<'_>, index: &Index) -> Result<(), CrawlError> {
+    commit.execute("DELETE FROM index_run", [])?;
+    let mut add = commit.prepare_cached("INSERT INTO index_run VALUES (?1, ?2, ?3)")?;
+    for run in index.names() {
+        add.execute(params![signed(run.number), run.level, run.hash.as_slice()])?;
+    }
+    commit
+        .execute("INSERT OR REPLACE INTO index_cover SELECT number, lines, committed_bytes FROM resource_type", [])?;
+    Ok(())
+}
+
+/// Opens the index of a crawl in its folder, as the last commit left it. To be called when the archive files hold
+/// nothing but what was committed.
+pub(super) fn open(connection: &mut Connection, folder: &Utf8Path) -> Result<Index, CrawlError> {
+    let place = folder.join("index");
+    let index = match Index::open(&place, &names(connection)?).map_err(CrawlError::Index)? {
+        Some(index) => index,
+        None => {
+            tracing::warn!("the index of the ids is damaged: it is made anew from the archive");
+            connection.execute_batch("DELETE FROM index_run; DELETE FROM index_cover")?;
+            let index = Index::open(&place, &[]).map_err(CrawlError::Index)?;
+            index.ok_or_else(|| CrawlError::Unreadable("an index without runs".into()))?
+        }
+    };
+    catch_up(connection, folder, index)
+}
+
+fn names(connection: &Connection) -> Result<Vec<RunName>, CrawlError> {
+    let mut statement = connection.prepare("SELECT number, level, hash FROM index_run ORDER BY number")?;
+    let rows = statement.query_map([], |row| {
+        let number = row.get::<_, i64>(0)?.unsigned_abs();
+        Ok(RunName { number, level: row.get(1)?, hash: row.get(2)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// An archive file and how much of it the runs cover.
+struct Tail {
+    number: u32,
+    name: String,
+    lines: u64,
+    covered: (u64, u64),
+}
+
+/// Puts what the archive holds beyond the runs into the index.
+fn catch_up(connection: &mut Connection, folder: &Utf8Path, mut index: Index) -> Result<Index, CrawlError> {
+    let mut flushed = false;
+    for tail in tails(connection)? {
+        let (mut line, bytes) = tail.covered;
+        if line >= tail.lines {
+            continue;
+        }
+        let path = CrawlStore::staged(folder, &tail.name);
+        let (mut reader, mut block) = (ArchiveReader::open_at(&path, bytes)?, Vec::new());
+        while line < tail.lines && reader.next_block(&mut block)? {
+            for text in block.split_inclusive(|byte| *byte == b'\n').take_while(|text| text.ends_with(b"\n")) {
+                if line < tail.lines {
+                    take(&mut index, tail.number, line, text.trim_ascii_end())?;
+                }
+                line += 1;
+            }
+            if index.is_full() {
+                index.flush().map_err(CrawlError::Index)?;
+                flushed = true;
+            }
+        }
+        if line < tail.lines {
+            let what = format!("{path} with fewer lines than were committed");
+            return Err(CrawlError::Unreadable(what));
+        }
+    }
+    if flushed {
+        index.flush().map_err(CrawlError::Index)?;
+        let commit = connection.transaction()?;
+        name(&commit, &index)?;
+        commit.commit()?;
+        index.sweep().map_err(CrawlError::Index)?;
+    }
+    Ok(index)
+}
+
+/// Takes a line of the archive as it was taken when it came: the first of its id, or another content of the same.
+fn take(index: &mut Index, number: u32, line: u64, text: &[u8]) -> Result<(), CrawlError> {
+    let unreadable = || CrawlError::Unreadable(format!("an archive whose line {line} is no resource"));
+    let text = std::str::from_utf8(text).map_err(|_| unreadable())?;
+    let head = resource::head(text).map_err(|_| unreadable())?;
+    let mut key = Vec::new();
+    index::key(number, head.id.as_deref().ok_or_else(unreadable)?, &mut key);
+    let record = Record { hash: fingerprint(text), line, stamp: stamp(head.last_updated.as_deref()) };
+    let held = index.get(&key).map_err(CrawlError::Index)?;
+    if held.is_none_or(|held| is_newer(record.stamp, held.stamp)) {
+        index.insert(&key, record);
+    }
+    Ok(())
+}
+
+fn tails(connection: &Connection) -> Result<Vec<Tail>, CrawlError> {
+    let mut statement = connection.prepare(
+        "SELECT number, name, resource_type.lines, coalesce(index_cover.lines, 0), coalesce(bytes, 0)
+         FROM resource_type LEFT JOIN index_cover ON index_cover.type = number WHERE name <> ?1",
+    )?;
+    let rows = statement.query_map([QUARANTINE], |row| {
+        let count = |column: usize| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        Ok(Tail { number: row.get(0)?, name: row.get(1)?, lines: count(2)?, covered: (count(3)?, count(4)?) })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
