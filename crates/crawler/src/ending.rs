@@ -132,6 +132,8 @@ as_name!(Status);
 pub struct Evidence {
     /// Ids received.
     pub unique: u64,
+    /// Resources of the type that came and are of no use: they are in the quarantine.
+    pub quarantined: u64,
     /// The server's own count of what the searches match, where it gives one.
     pub server_total: Option<u64>,
     /// The least share of that count for completeness.
@@ -149,6 +151,14 @@ impl Evidence {
     pub fn coverage(&self) -> Option<f64> {
         let total = self.server_total.filter(|total| *total > 0)?;
         Some((self.unique as f64 / total as f64).min(1.0))
+    }
+
+    /// Ids as a share of all that came and may have been one: what is in the quarantine is missing, too, where no count
+    /// says how much there should be.
+    #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no more than 52 bits")]
+    fn usable(&self) -> f64 {
+        let came = self.unique + self.quarantined;
+        if came == 0 { 1.0 } else { self.unique as f64 / came as f64 }
     }
 }
 
@@ -170,7 +180,8 @@ pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedB
     }
     let ending = endings.iter().find(|ending| **ending == EndedBy::LastPage).unwrap_or(first);
     let coverage = evidence.coverage();
-    let short = coverage.is_some_and(|coverage| coverage < evidence.min_coverage);
+    let short =
+        coverage.is_some_and(|coverage| coverage < evidence.min_coverage) || evidence.usable() < evidence.min_coverage;
     let unproven = match evidence.closure {
         Closure::Closed => false,
         Closure::Bounded => !evidence.sources_whole,
@@ -223,8 +234,24 @@ mod tests {
             (vec![], 0, None, Status::Failed),
         ] {
             let closure = Closure::Closed;
-            let evidence = Evidence { unique, server_total, min_coverage: 0.98, closure, sources_whole: false };
+            let (min_coverage, sources_whole) = (0.98, false);
+            let evidence = Evidence { unique, quarantined: 0, server_total, min_coverage, closure, sources_whole };
             assert_eq!(judge(&endings, &evidence).0, status, "{endings:?} {unique} of {server_total:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_quarantine_is_not_there() {
+        for (unique, quarantined, server_total, status) in [
+            (100, 1, None, Status::Complete),
+            (100, 1, Some(101), Status::Complete),
+            (100, 3, None, Status::Partial),
+            (100, 3, Some(100), Status::Partial),
+            (0, 1, None, Status::Partial),
+        ] {
+            let (min_coverage, closure, sources_whole) = (0.98, Closure::Closed, false);
+            let evidence = Evidence { unique, quarantined, server_total, min_coverage, closure, sources_whole };
+            assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{unique} and {quarantined}");
         }
     }
 
@@ -239,7 +266,8 @@ mod tests {
             (Closure::Bounded, None, true, Status::Complete),
             (Closure::Bounded, Some(9), true, Status::Partial),
         ] {
-            let evidence = Evidence { unique: 4, server_total, min_coverage: 0.98, closure, sources_whole };
+            let min_coverage = 0.98;
+            let evidence = Evidence { unique: 4, quarantined: 0, server_total, min_coverage, closure, sources_whole };
             assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{closure:?} {server_total:?}");
         }
     }

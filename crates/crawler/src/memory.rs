@@ -139,7 +139,9 @@ impl Store for MemoryStore {
         let mut split = Vec::new();
         for entry in &page.entries {
             let text = std::str::from_utf8(&page.body[entry.range.clone()]).unwrap_or_default();
-            let sum = inner.counts.entry(entry.resource_type.to_string()).or_default();
+            let named =
+                (!entry.resource_type.is_empty()).then(|| entry.resource_type.to_string()).or_else(|| own.clone());
+            let sum = inner.counts.entry(named.unwrap_or_default()).or_default();
             counts.received += 1;
             sum.received += 1;
             let (Some(id), None, Ok(hash)) = (&entry.id, entry.fault, resource::content_hash(text)) else {

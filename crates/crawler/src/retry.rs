@@ -135,7 +135,7 @@ impl<T: Transport> Retrying<T> {
                 return Err(FetchError::Cancelled);
             }
             attempts += 1;
-            let (verdict, fetched, answered) = self.attempt(&request, attempts).await;
+            let (verdict, fetched, answered) = self.or_cancelled(self.attempt(&request, attempts)).await?;
             let (after, reason) = match (verdict, fetched) {
                 (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
                 (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),
@@ -148,7 +148,7 @@ impl<T: Transport> Retrying<T> {
             if attempts > max_retries {
                 return Err(FetchError::Unavailable { attempts, reason, answered });
             }
-            let delay = after.or_else(|| delays.next()).unwrap_or_default();
+            let delay = after.filter(|after| is_a_wait(*after, attempts)).or_else(|| delays.next()).unwrap_or_default();
             self.events.event(&Event::Waiting { url: shown(url), delay, reason, retry: attempts });
             self.wait(delay).await?;
         }
@@ -168,7 +168,7 @@ impl<T: Transport> Retrying<T> {
             attempts += 1;
             #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
             let started = Instant::now();
-            let answer = self.inner.open(request).await;
+            let answer = self.or_cancelled(self.inner.open(request)).await?;
             let (took, url) = (started.elapsed(), shown(&request.url));
             let (after, reason, answered) = match answer {
                 Ok(incoming) => {
@@ -201,9 +201,19 @@ impl<T: Transport> Retrying<T> {
             if attempts > self.limits.max_retries {
                 return Err(FetchError::Unavailable { attempts, reason, answered });
             }
-            let delay = after.or_else(|| delays.next()).unwrap_or_default();
+            let delay = after.filter(|after| is_a_wait(*after, attempts)).or_else(|| delays.next()).unwrap_or_default();
             self.events.event(&Event::Waiting { url: shown(&request.url), delay, reason, retry: attempts });
             self.wait(delay).await?;
+        }
+    }
+
+    /// What comes of a request, or that the crawl is asked to stop: a request in flight is not waited for then.
+    async fn or_cancelled<R>(&self, request: impl Future<Output = R>) -> Result<R, FetchError> {
+        let mut cancel = self.cancel.clone();
+        tokio::select! {
+            biased;
+            answer = request => Ok(answer),
+            Ok(_) = cancel.wait_for(|cancelled| *cancelled) => Err(FetchError::Cancelled),
         }
     }
 
@@ -259,6 +269,11 @@ impl<T: Transport> Retrying<T> {
             }
         }
     }
+}
+
+/// Whether a wait that the server asks for is one: "at once" is believed once, then it is a server that does not know.
+fn is_a_wait(after: Duration, attempts: u32) -> bool {
+    attempts < 2 || !after.is_zero()
 }
 
 /// Of the body of an error: enough for an OperationOutcome.

@@ -36,6 +36,8 @@ pub(crate) struct End {
     pub(crate) total: Option<u64>,
     /// `_count`.
     pub(crate) asked: Option<u32>,
+    /// The last page holds as much as any before it.
+    pub(crate) last_full: bool,
     /// The first page was the last.
     pub(crate) only_page: bool,
     /// The search was taken up again, so that `seen` is not all of it.
@@ -69,6 +71,9 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     }
     let untold = end.total != Some(end.seen);
     let full = end.asked.is_some_and(|asked| end.seen >= u64::from(asked));
+    if end.last_full && !end.only_page && untold {
+        return Some(Doubt { ended_by: EndedBy::ShortPageWithoutNext, stands_unanswered: true });
+    }
     let usual = KNOWN_PAGE_SIZES.contains(&end.seen);
     // A total that agrees outweighs a size that is merely usual, for a server that cannot show more.
     (end.only_page && end.seen > 0 && (full || usual || untold))
@@ -140,10 +145,20 @@ mod tests {
     #[test]
     fn an_end_is_doubted_for_a_reason() {
         use EndedBy::{Cap, ShortPageWithoutNext};
-        let plain = End { seen: 121, total: Some(121), asked: Some(50), only_page: false, resumed: false, cap: None };
+        let plain = End {
+            seen: 121,
+            total: Some(121),
+            asked: Some(50),
+            last_full: false,
+            only_page: false,
+            resumed: false,
+            cap: None,
+        };
         for (end, doubted) in [
             (plain, None),
             (End { total: None, ..plain }, None),
+            (End { seen: 150, total: None, last_full: true, ..plain }, Some((ShortPageWithoutNext, true))),
+            (End { seen: 150, total: Some(150), last_full: true, ..plain }, None),
             (End { cap: Some(121), ..plain }, Some((Cap, true))),
             (End { seen: 100, total: Some(0), ..plain }, Some((Cap, true))),
             (End { seen: 121, total: Some(10_000), ..plain }, Some((Cap, true))),

@@ -36,6 +36,11 @@ pub(super) fn why_partial(plan: &ResourcePlan, ended_by: Option<EndedBy>, eviden
         {
             format!("{name}: paging ended with {ids} ids, but the server counts {total}")
         }
+        (Some(EndedBy::LastPage | EndedBy::Split), _) if evidence.quarantined > 0 => format!(
+            "{name}: paging ended with {ids} ids, and {} resources that are of no use: they are in the quarantine, each \
+             with the reason",
+            evidence.quarantined
+        ),
         (Some(EndedBy::LastPage | EndedBy::Split), _) if evidence.closure == Closure::Open => format!(
             "{name}: the searches of the strategy {strategy} ended well, but the server gives no count that could show \
              that they found everything: use a strategy that covers all, or publish = \"always\""

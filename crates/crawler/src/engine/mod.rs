@@ -253,6 +253,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let closure = if summary.whole_search { Closure::Closed } else { plan.strategy.closure() };
         let evidence = Evidence {
             unique: counts.archived,
+            quarantined: counts.quarantined,
             server_total: summary.server_total,
             min_coverage: plan.min_coverage,
             closure,

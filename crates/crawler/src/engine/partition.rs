@@ -6,6 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use fhirvest_fhir::bundle::PageKind;
 
 use super::{
     Crawl, ResourcePlan, advice,
@@ -202,7 +203,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     ) -> Result<Follow, S::Error> {
         drive.from_first = from_first;
         let mut first = from_first;
-        let mut seen: u64 = 0;
+        let (mut seen, mut most): (u64, u64) = (0, 0);
         let mut taken = Taken::default();
         loop {
             let page = match fetched {
@@ -212,16 +213,21 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                     return Ok(Follow::Stopped(error));
                 }
             };
+            if page.page.kind != PageKind::Bundle {
+                self.drain(drive, &mut taken, 0).await?;
+                return Ok(Follow::Stopped(FetchError::Refused(no_bundle())));
+            }
             let url_hash = paging::url_hash(&page.url);
             drive.trail.add(url_hash);
             let matches = found_by(&page, drive.plan());
             seen += matches;
+            most = most.max(matches);
             let may_end = page.page.link("next").is_none() || drive.plan().paging != Paging::Links;
             if may_end {
                 // Whether the end can be believed may depend on what is held.
                 self.drain(drive, &mut taken, 0).await?;
             }
-            let after = match self.after(drive, &page, (matches, seen), first).await? {
+            let after = match self.after(drive, &page, (matches, seen, most), first).await? {
                 Ok(after) => after,
                 Err(error) => {
                     self.drain(drive, &mut taken, 0).await?;
@@ -229,7 +235,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 }
             };
             first = false;
-            let is_empty = page.page.entry_slots == 0;
+            // Entries without a resource, and resources that are of no use, bring no more than no entries do.
+            let is_empty = page.page.entries.iter().all(|entry| entry.fault.is_some());
             // What an operation counts is no count of this type.
             let total = page.page.total.filter(|_| !drive.is_everything());
             let (next, ended_by) = match &after {
@@ -276,7 +283,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let counts = pending.await?;
             self.committed(drive.plan(), drive.key, counts, total);
             taken.own += counts.new_matches;
-            taken.again += counts.duplicates;
+            taken.again += counts.duplicates + counts.variants;
             (taken.without_news, taken.empty) = match (is_empty, counts.archived) {
                 (true, _) => (taken.without_news, taken.empty + 1),
                 // What an earlier walk or another partition has brought may come once more: no sign of a loop.
@@ -294,12 +301,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     }
 
     /// What follows a page: the next one, the end, or, as the ending `split`, smaller partitions. `matches` are those of
-    /// the page and those of the search so far.
+    /// the page, those of the search so far, and those of its fullest page.
     async fn after(
         &self,
         drive: &Drive<'_>,
         page: &Fetched,
-        (matches, seen): (u64, u64),
+        (matches, seen, most): (u64, u64, u64),
         first: bool,
     ) -> Result<Result<Step, FetchError>, S::Error> {
         let plan = drive.plan();
@@ -336,7 +343,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             step = Step::End(EndedBy::ShortPageWithoutNext);
         }
         if step == Step::End(EndedBy::LastPage) {
-            let end = End { seen, total, asked, only_page: first, resumed: !drive.from_first, cap: plan.cap };
+            // Where a parameter counts up, the end is an empty page, and no link is missing.
+            let last_full = plan.paging == Paging::Links && matches > 0 && (full || matches >= most);
+            let (only_page, resumed) = (first, !drive.from_first);
+            let end = End { seen, total, asked, last_full, only_page, resumed, cap: plan.cap };
             if let Some(doubt) = suspicion::doubt(&end)
                 && let Some(ended_by) = self.look_into(drive, &doubt, page).await?
             {
@@ -427,6 +437,11 @@ fn goes_on_anew(task: &Task<'_>, error: &FetchError) -> bool {
 fn is_lost(error: &FetchError) -> bool {
     let lost = |kind: RefusalKind| matches!(kind, RefusalKind::Gone | RefusalKind::NotFound | RefusalKind::Search);
     matches!(error, FetchError::Refused(Refusal { kind, .. }) if lost(*kind))
+}
+
+/// A search is answered by a Bundle: one resource, whatever it is, is not what was asked for.
+fn no_bundle() -> Refusal {
+    Refusal { kind: RefusalKind::NotFhir, message: "the answer to a search is a resource, and no Bundle".into() }
 }
 
 fn said(error: &FetchError) -> String {

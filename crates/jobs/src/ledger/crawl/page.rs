@@ -268,8 +268,10 @@ impl<'t> Keeper<'t> {
         file.writer.append(note.to_string().as_bytes())?;
         file.counts.lines += 1;
         // Counted with its own type where that is one of the job's, so that the type's sum is whole.
-        let name =
-            if self.files.requested.contains(&*entry.resource_type) { &*entry.resource_type } else { QUARANTINE };
+        // What has no type came in place of one of the search's own.
+        let own =
+            if entry.resource_type.is_empty() { self.partition_type.clone() } else { entry.resource_type.to_string() };
+        let name = if self.files.requested.contains(&own) { &*own } else { QUARANTINE };
         let file = self.files.of(self.transaction, name)?;
         file.touched = true;
         file.counts.received.received += 1;
