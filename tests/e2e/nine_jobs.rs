@@ -64,8 +64,10 @@ fn nine_apis_fill_every_table_of_the_three_guides() {
     let referred = ["practitioner", "organization", "location"].map(str::to_owned);
     let all: BTreeSet<String> = persons.iter().cloned().chain(referred).collect();
     assert_eq!(empty(&sensitive(&home, &counting(&all))), Vec::<&str>::new());
-    // Nothing about persons is in the lake that everybody may open.
-    let public = home.duckdb("SELECT DISTINCT view_name AS name FROM duckdb_views() WHERE NOT internal");
+    // Nothing about persons is in the lake that everybody may open. (`coverage` over all sources is that of the runs.)
+    let public = home.duckdb(
+        "SELECT DISTINCT view_name AS name FROM duckdb_views() WHERE NOT internal AND schema_name NOT IN ('main', 'all')",
+    );
     let public: BTreeSet<&str> = public.iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert!(persons.iter().all(|table| !public.contains(table.as_str())), "{public:?}");
 
