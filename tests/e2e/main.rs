@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod apis;
+mod atomic;
 mod check;
 mod config_mistakes;
 mod conformance;
 mod cookbook;
+mod derived;
 mod first_run;
 mod flatten;
 mod harness;
@@ -23,4 +25,5 @@ mod schedule;
 mod sensitive;
 mod support;
 mod tables;
+mod verify;
 mod views;

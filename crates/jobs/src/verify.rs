@@ -1,7 +1,7 @@
 //! Whether the lake is what the ledger says: every archive file and every file of every snapshot, by size and hash.
 
 use camino::Utf8Path;
-use fhirvest_lake::{Lake, durable};
+use fhirvest_lake::{Lake, durable, views_sql};
 use serde::Serialize;
 
 use crate::{
@@ -56,7 +56,12 @@ pub fn verify(lake: &Lake) -> Result<Verified, RunError> {
     for snapshot in ledger.all_snapshots()? {
         let folder = lake.snapshot_dir(&snapshot.table, &snapshot.source, &snapshot.snapshot);
         for (name, bytes, blake3) in files_of(&snapshot)? {
-            let remedy = format!("fhirvest rerun {}, or restore it from a copy", snapshot.run);
+            let remedy = if views_sql::is_table(&snapshot.table) {
+                format!("fhirvest rerun {}, or restore it from a copy", snapshot.run)
+            } else {
+                // What happened cannot be made again.
+                "restore it from a copy".to_owned()
+            };
             found.file(lake, &folder.join(name), bytes, &blake3, remedy);
         }
     }
