@@ -39,6 +39,9 @@ pub enum SandboxError {
         /// The number of rows one type can have.
         limit: u32,
     },
+    /// The key that signs tokens could not be made.
+    #[error("the sandbox's signing key cannot be made: this machine gives no random numbers")]
+    Keys,
     /// A fault was asked for by a name that does not exist.
     #[error("unknown fault `{name}`{}; `fhirvest sandbox --help` lists them all", hint(nearest.as_deref()))]
     UnknownFault {

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod authorization;
 mod bundle;
 mod capability;
 mod error;
@@ -40,6 +41,7 @@ mod server;
 mod traffic;
 mod world;
 
+pub use authorization::{CLIENT_ID, Consent, SignIn};
 pub use error::SandboxError;
 pub use faults::Fault;
 pub use options::{ApiKey, Clock, Options};

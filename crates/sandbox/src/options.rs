@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::authorization::SignIn;
 use crate::faults::Fault;
 use crate::platforms::Platform;
 use crate::traffic::Traffic;
@@ -18,6 +19,9 @@ pub(crate) const MAX_COUNT: usize = 5_000;
 pub struct Options {
     /// The API key that every request under a mount must carry; without it the answer is 401.
     pub api_key: Option<ApiKey>,
+    /// How members sign in to the mounts that hold their data; those then want a token and no API key. Without it they
+    /// are as open as the others.
+    pub sign_in: Option<SignIn>,
     /// The bearer token that every request but `/metadata` must carry; without it the answer is 401.
     pub bearer: Option<String>,
     /// The member (`Patient.id`) whose data every caller may see; somebody else's are refused with 403. Without it,
@@ -64,6 +68,7 @@ impl fmt::Debug for Options {
         formatter
             .debug_struct("Options")
             .field("api_key", &self.api_key)
+            .field("sign_in", &self.sign_in)
             .field("bearer", &self.bearer.is_some())
             .field("faults", &self.faults)
             .field("platform", &self.platform)

@@ -1,4 +1,5 @@
-//! Who may ask: API keys, fixed bearer tokens, and tokens of a small token endpoint that live for a while.
+//! Who may ask: API keys, fixed bearer tokens, tokens of a small token endpoint that live for a while, and members'
+//! tokens from [`crate::authorization`].
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +14,10 @@ use serde_json::json;
 use super::App;
 use super::answer::Answer;
 use super::call::Call;
+use crate::authorization::Admitted;
 use crate::faults::Fault;
 use crate::search::query;
+use crate::world::Mount;
 
 /// Where tokens are to be had, below the origin.
 pub(crate) const TOKEN_PATH: &str = "/oauth/token";
@@ -34,8 +37,24 @@ struct Token {
     uses: u32,
 }
 
+/// Who asks a mount: the member whose token it is, where the mount wants one; or the refusal.
+pub(crate) fn admit(app: &App, call: &Call, mount: &Mount, resource_path: &str) -> Result<Option<Admitted>, Answer> {
+    if let Some(server) = app.authorization.as_ref().filter(|_| mount.is_guarded()) {
+        if resource_path == "metadata" {
+            return Ok(None);
+        }
+        return server.admit(app, call, mount).map(Some).ok_or_else(no_token);
+    }
+    refuse(app, call, resource_path).map_or(Ok(None), Err)
+}
+
+fn no_token() -> Answer {
+    Answer::outcome(StatusCode::UNAUTHORIZED, "login", "access token missing, expired or not valid")
+        .with(WWW_AUTHENTICATE, "Bearer")
+}
+
 /// The refusal of a request that lacks what the sandbox asks for.
-pub(crate) fn refuse(app: &App, call: &Call, resource_path: &str) -> Option<Answer> {
+fn refuse(app: &App, call: &Call, resource_path: &str) -> Option<Answer> {
     if let Some(key) = &app.options.api_key
         && call.header(&key.header) != Some(key.value.as_str())
     {
@@ -51,10 +70,7 @@ pub(crate) fn refuse(app: &App, call: &Call, resource_path: &str) -> Option<Answ
         (None, Some(wanted)) => given == Some(wanted.as_str()),
         (None, None) => true,
     };
-    (!welcome).then(|| {
-        Answer::outcome(StatusCode::UNAUTHORIZED, "login", "access token missing, expired or not valid")
-            .with(WWW_AUTHENTICATE, "Bearer")
-    })
+    (!welcome).then(no_token)
 }
 
 /// How long tokens live, when tokens are asked for at all.
@@ -105,7 +121,7 @@ pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
     };
     if let Some(secret) = &app.options.bearer
         && field("client_secret") != Some(secret)
-        && basic_password(call).as_ref() != Some(secret)
+        && basic(call).map(|(_, password)| password).as_ref() != Some(secret)
     {
         return refused(StatusCode::UNAUTHORIZED, "invalid_client");
     }
@@ -128,8 +144,11 @@ pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
     Some(Answer::new(StatusCode::OK, "application/json", body.to_string()))
 }
 
-fn basic_password(call: &Call) -> Option<String> {
+/// User name and password of `Authorization: Basic`. A client's are form-encoded first (RFC 6749, section 2.3.1).
+pub(crate) fn basic(call: &Call) -> Option<(String, String)> {
     let encoded = call.header("authorization")?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-    decoded.split_once(':').map(|(_, password)| password.to_owned())
+    let (name, password) = decoded.split_once(':')?;
+    let plain = |text: &str| query::decode(&format!("x={text}")).pop().map(|(_, value)| value);
+    Some((plain(name)?, plain(password)?))
 }

@@ -1,11 +1,11 @@
 //! The HTTP face: from a listener to answers.
 
 pub(crate) mod answer;
-mod auth;
+pub(crate) mod auth;
 mod bulk;
 pub(crate) mod call;
 mod member;
-mod route;
+pub(crate) mod route;
 mod search;
 
 use std::future::Future;
@@ -18,6 +18,7 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::authorization::Authorization;
 use crate::error::SandboxError;
 use crate::faults::Behaviour;
 use crate::options::Options;
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) behaviour: Behaviour,
     pub(crate) cache: SearchCache,
     pub(crate) tokens: auth::Tokens,
+    pub(crate) authorization: Option<Authorization>,
     pub(crate) traffic: Arc<Traffic>,
     /// Turns true when the sandbox stops: whoever hangs on purpose lets go.
     pub(crate) stopping: watch::Receiver<bool>,
@@ -42,13 +44,14 @@ pub(crate) struct App {
 /// Serves a world until `shutdown` is ready, then finishes the answers in flight.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the listener fails, or the key of the sign-in cannot be made.
 pub async fn serve(
     listener: TcpListener,
     world: Arc<World>,
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), SandboxError> {
+    let authorization = options.sign_in.clone().map(Authorization::new).transpose()?;
     let (stop, stopping) = watch::channel(false);
     let app = Arc::new(App {
         behaviour: Behaviour::new(&options),
@@ -57,6 +60,7 @@ pub async fn serve(
         options,
         cache: SearchCache::default(),
         tokens: auth::Tokens::default(),
+        authorization,
         stopping,
     });
     let router = Router::new().fallback(handle).with_state(app);

@@ -22,15 +22,23 @@ pub(crate) fn answer(app: &App, call: &Call) -> Answer {
     let Some((mount, rest)) = mounted(app, &call.path) else {
         return if call.path == "/" { listing(app, call) } else { not_found(&format!("no API at {}", call.path)) };
     };
-    let open = rest.starts_with("$export-file/") && app.behaviour.has(Fault::BulkOtherHostNoToken);
-    if let Some(refusal) = auth::refuse(app, call, rest).filter(|_| !open) {
-        return refusal;
+    if let Some(server) = app.authorization.as_ref().filter(|_| mount.is_guarded())
+        && let Some(answer) = server.answer(app, call, mount, rest)
+    {
+        return answer;
     }
+    let open = rest.starts_with("$export-file/") && app.behaviour.has(Fault::BulkOtherHostNoToken);
+    let admitted = match auth::admit(app, call, mount, rest) {
+        Ok(admitted) => admitted,
+        Err(_) if open => None,
+        Err(refusal) => return refusal,
+    };
     if app.behaviour.has(Fault::PickyAccept) && !accepts_json(call) {
         return Answer::outcome(StatusCode::NOT_ACCEPTABLE, "not-supported", "only application/json can be had here");
     }
     let base = call.base(&mount.path);
-    let scene = Scene { app, call, mount, base: &base, request: 0, member: app.options.member.as_deref() };
+    let member = admitted.as_ref().map(|admitted| admitted.patient.as_str()).or(app.options.member.as_deref());
+    let scene = Scene { app, call, mount, base: &base, request: 0, member };
     if rest == "metadata" && call.method == Method::GET {
         return metadata(scene);
     }

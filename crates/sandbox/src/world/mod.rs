@@ -29,6 +29,19 @@ pub struct Mount {
     members: Vec<String>,
 }
 
+/// The mounts that hold members' data, which real publishers give out with the member's consent only. Their own
+/// sandboxes hold nobody's data and ask for a key.
+const GUARDED: [&str; 5] = [
+    "/highmark/patient-access",
+    "/highmark/esi-patient-access",
+    "/bcbs-wyoming/patient-access",
+    "/bcbs-wyoming/prime-explanation-of-benefits",
+    FOLDER,
+];
+
+/// The mount of the caller's own data.
+const FOLDER: &str = "/fhir";
+
 impl World {
     /// A made-up payer of `size` practitioners, the same for the same seed and size.
     ///
@@ -52,7 +65,7 @@ impl World {
     pub fn from_dir(dir: &Path) -> Result<Self, SandboxError> {
         let tables = folder::read(dir)?;
         let title = format!("NDJSON from {}", dir.display());
-        Ok(Self::new(vec![Mount::new("/fhir", &title, tables)], "folder"))
+        Ok(Self::new(vec![Mount::new(FOLDER, &title, tables)], "folder"))
     }
 
     fn new(mounts: Vec<Mount>, name: &str) -> Self {
@@ -113,6 +126,12 @@ impl Mount {
     /// Resource types with their counts.
     pub fn types(&self) -> impl Iterator<Item = (&str, usize)> {
         self.tables.iter().map(|table| (table.name(), table.len()))
+    }
+
+    /// Whether members sign in to it, where the sandbox has a sign-in.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        GUARDED.contains(&self.path.as_str())
     }
 
     pub(crate) fn tables(&self) -> &[Arc<ResourceTable>] {
