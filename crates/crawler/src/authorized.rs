@@ -1,26 +1,28 @@
-//! Tokens that are asked for and that end: OAuth 2.0 client credentials (RFC 6749, section 4.4). A token is kept in
-//! memory, asked for anew shortly before it ends, and once when the server rejects one that it took before (habit 26 of
-//! the crawling notes). Stands outside of the limiter, so that asking for a token pays as well.
+//! Tokens that are asked for and that end: a client's own (OAuth 2.0 client credentials, RFC 6749, section 4.4), or those
+//! that a person has granted and that a refresh token renews. A token is kept in memory, replaced shortly before it ends,
+//! and once when the server rejects one that it took before (habit 26 of the crawling notes). Stands outside of the
+//! limiter, so that asking for a token pays as well.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
-use url::Url;
 
 use crate::{
+    oauth::{self, Grant, HeldTokens, KeeperError, OAuthError, Tokens},
+    retry::Now,
     source::{Credentials, Source},
-    transport::{Form, Incoming, Reply, Request, RequestKind, Transport, TransportError},
+    transport::{Incoming, Reply, Request, Transport, TransportError},
 };
 
-/// A token is not used in the last moments of its life: a request may be on its way for so long.
+/// A token is not used in the last moments of its life, a quarter of it at most: a request may be on its way for so long.
 const BEFORE_ITS_END: Duration = Duration::from_secs(30);
 
 /// Adds tokens to requests, where the source asks for tokens.
 pub struct Authorized<T> {
     inner: T,
     source: Source,
+    now: Now,
     token: Mutex<Option<Token>>,
 }
 
@@ -32,60 +34,74 @@ struct Token {
     taken: bool,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    access_token: SecretString,
-    expires_in: Option<u64>,
-}
-
 impl<T: Transport> Authorized<T> {
     /// Adds tokens to the requests of a source to `inner`.
-    pub fn new(inner: T, source: Source) -> Self {
-        Self { inner, source, token: Mutex::new(None) }
+    pub fn new(inner: T, source: Source, now: Now) -> Self {
+        Self { inner, source, now, token: Mutex::new(None) }
     }
 
     /// The request with a token, if the source has tokens and the address may see one.
     async fn with_token(&self, request: &Request) -> Result<Request, TransportError> {
         let mut request = request.clone();
-        let Credentials::ClientCredentials { token_url, client_id, client_secret, scopes } = &self.source.credentials
-        else {
-            return Ok(request);
-        };
-        if request.anonymous || !self.source.may_see_credentials(&request.url) {
+        let credentials = &self.source.credentials;
+        if !matches!(credentials, Credentials::Client { .. } | Credentials::Held(_))
+            || request.anonymous
+            || !self.source.may_see_credentials(&request.url)
+        {
             return Ok(request);
         }
         // Held while a token is asked for: the other requests wait for it instead of asking for their own.
         let mut token = self.token.lock().await;
-        let lives = |token: &Token| token.ends.is_none_or(|ends| Instant::now() < ends);
-        if !token.as_ref().is_some_and(lives) {
-            *token = Some(self.ask(token_url, client_id.as_deref(), client_secret.as_ref(), scopes).await?);
+        if !token.as_ref().is_some_and(Token::lives) {
+            *token = Some(match credentials {
+                Credentials::Held(held) => self.granted(held, token.as_ref()).await?,
+                Credentials::Client { client, scopes } => {
+                    let grant = Grant::ClientCredentials;
+                    let tokens = oauth::ask(&self.inner, client, &grant, scopes, (self.now)()).await;
+                    self.token(&tokens.map_err(refused)?, false)
+                }
+                _ => return Ok(request),
+            });
         }
         request.bearer = token.as_ref().map(|token| token.text.clone());
         Ok(request)
     }
 
-    async fn ask(
-        &self,
-        url: &Url,
-        client_id: Option<&str>,
-        client_secret: Option<&SecretString>,
-        scopes: &[String],
-    ) -> Result<Token, TransportError> {
-        let mut form = vec![("grant_type".to_owned(), SecretString::from("client_credentials"))];
-        form.extend(client_id.map(|id| ("client_id".to_owned(), SecretString::from(id))));
-        form.extend(client_secret.map(|secret| ("client_secret".to_owned(), secret.clone())));
-        if !scopes.is_empty() {
-            form.push(("scope".to_owned(), SecretString::from(scopes.join(" "))));
+    /// A token that a person has granted: the one that is kept, if it is another than `before` and lives, else a new
+    /// one for the refresh token that is kept.
+    async fn granted(&self, held: &HeldTokens, before: Option<&Token>) -> Result<Token, TransportError> {
+        let over = || {
+            held.end();
+            TransportError::SignedOut
+        };
+        let keeper = Arc::clone(&held.keeper);
+        let tokens = on_disk(move || keeper.held()).await?.ok_or_else(over)?;
+        // It was good when it was kept, so the server has taken it.
+        let kept = self.token(&tokens, true);
+        let is_new = before.is_none_or(|before| before.text.expose_secret() != kept.text.expose_secret());
+        if is_new && kept.lives() {
+            return Ok(kept);
         }
-        let request = Request { kind: RequestKind::Token, form: Some(Form(form)), ..Request::new(url.clone()) };
-        let reply = self.inner.send(&request).await?;
-        if !matches!(reply.status, 200..=299) {
-            return Err(TransportError::Token { status: reply.status });
-        }
-        let answer: Answer =
-            serde_json::from_slice(&reply.body).map_err(|_| TransportError::Token { status: reply.status })?;
-        let life = answer.expires_in.map(|seconds| Duration::from_secs(seconds).saturating_sub(BEFORE_ITS_END));
-        Ok(Token { text: answer.access_token, ends: life.map(|life| Instant::now() + life), taken: false })
+        let Some(refresh) = tokens.refresh.clone() else { return Err(over()) };
+        let answer = oauth::ask(&self.inner, &held.client, &Grant::Refresh(refresh), &[], (self.now)()).await;
+        let mut fresh = match answer {
+            Ok(fresh) => fresh,
+            Err(OAuthError::Refused { status: 400 | 401, .. }) => return Err(over()),
+            Err(error) => return Err(refused(error)),
+        };
+        // What the server does not say again still holds (RFC 6749, section 6).
+        fresh.refresh = fresh.refresh.or(tokens.refresh);
+        fresh.patient = fresh.patient.or(tokens.patient);
+        fresh.scopes = fresh.scopes.or(tokens.scopes);
+        let (keeper, kept) = (Arc::clone(&held.keeper), fresh.clone());
+        on_disk(move || keeper.keep(&kept)).await?;
+        Ok(self.token(&fresh, false))
+    }
+
+    fn token(&self, tokens: &Tokens, taken: bool) -> Token {
+        let life = tokens.ends.map(|ends| (ends - (self.now)()).to_std().unwrap_or_default());
+        let ends = life.map(|life| Instant::now() + life.saturating_sub(BEFORE_ITS_END.min(life / 4)));
+        Token { text: tokens.access.clone(), ends, taken }
     }
 
     /// Takes note of what the server thinks of the token; an error where another one should be tried.
@@ -97,7 +113,8 @@ impl<T: Transport> Authorized<T> {
             // Another request has replaced it meanwhile.
             (None, 401) => Err(TransportError::TokenRejected),
             (Some(current), 401) if current.taken => {
-                *token = None;
+                // Kept, so that it is known not to come again.
+                current.ends = Some(Instant::now());
                 Err(TransportError::TokenRejected)
             }
             (Some(current), 200..=299) => {
@@ -125,6 +142,31 @@ impl<T: Transport> Transport for Authorized<T> {
     }
 }
 
+impl Token {
+    fn lives(&self) -> bool {
+        self.ends.is_none_or(|ends| Instant::now() < ends)
+    }
+}
+
+/// The keeper reads and writes files, or talks to the system's keyring.
+async fn on_disk<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, KeeperError> + Send + 'static,
+) -> Result<R, TransportError> {
+    let failed = |error: String| TransportError::Token { status: 0, error };
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.to_string()))?;
+    done.map_err(|error| failed(error.to_string()))
+}
+
+fn refused(error: OAuthError) -> TransportError {
+    match error {
+        OAuthError::Transport(error) => error,
+        OAuthError::Refused { status, error } => {
+            TransportError::Token { status, error: format!("HTTP {status}, {error}") }
+        }
+        other => TransportError::Token { status: 0, error: other.to_string() },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -132,8 +174,13 @@ mod tests {
 
     use bytes::Bytes;
     use reqwest::header::HeaderMap;
+    use url::Url;
 
     use super::*;
+    use crate::{
+        oauth::{ClientAuthentication, Endpoint, OAuthClient},
+        transport::RequestKind,
+    };
 
     /// Gives out numbered tokens, and takes each for so many requests.
     struct Server {
@@ -168,15 +215,13 @@ mod tests {
 
     fn authorized(uses: u32, accepts: bool) -> (Authorized<Server>, Request) {
         let mut source = Source::new(Url::parse("https://a.example/fhir").unwrap());
-        source.credentials = Credentials::ClientCredentials {
-            token_url: Url::parse("https://a.example/token").unwrap(),
-            client_id: None,
-            client_secret: None,
-            scopes: Vec::new(),
-        };
+        let token_url = Url::parse("https://a.example/token").unwrap();
+        let token_url = Endpoint::At(token_url);
+        let client = OAuthClient { token_url, id: None, authentication: ClientAuthentication::Public };
+        source.credentials = Credentials::Client { client, scopes: Vec::new() };
         let server = Server { uses, issued: AtomicU32::new(0), used: AtomicU32::new(0), accepts };
         let request = Request::new(Url::parse("https://a.example/fhir/Location").unwrap());
-        (Authorized::new(server, source), request)
+        (Authorized::new(server, source, chrono::Utc::now), request)
     }
 
     #[tokio::test(start_paused = true)]

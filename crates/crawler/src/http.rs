@@ -77,9 +77,14 @@ impl Http {
 
     async fn once(&self, url: &Url, asked: &Request) -> Result<reqwest::Response, TransportError> {
         let mut request = match &asked.form {
-            Some(Form(fields)) => {
+            Some(Form { fields, authorization }) => {
                 let shown: Vec<_> = fields.iter().map(|(name, value)| (name, value.expose_secret())).collect();
-                self.client.post(url.clone()).form(&shown)
+                let request = self.client.post(url.clone()).form(&shown);
+                let value = authorization.as_ref().and_then(|text| HeaderValue::try_from(text.expose_secret()).ok());
+                value.into_iter().fold(request, |request, mut value| {
+                    value.set_sensitive(true);
+                    request.header(AUTHORIZATION, value)
+                })
             }
             None => self.client.get(url.clone()),
         };
@@ -183,7 +188,7 @@ fn unpacked(body: Bytes, limit: usize) -> Result<Bytes, TransportError> {
 fn header(credentials: &Credentials) -> Result<Option<(HeaderName, HeaderValue)>, ClientError> {
     let (name, text) = match credentials {
         // Tokens are added to each request by who asks for them.
-        Credentials::None | Credentials::ClientCredentials { .. } => return Ok(None),
+        Credentials::None | Credentials::Client { .. } | Credentials::Held(_) => return Ok(None),
         Credentials::Header { name, value } => (name.clone(), value.clone()),
         Credentials::Bearer { token } => {
             (AUTHORIZATION.to_string(), SecretString::from(format!("Bearer {}", token.expose_secret())))

@@ -23,6 +23,8 @@ pub enum Verdict {
     },
     /// Asking again is no use.
     Refuse(Refusal),
+    /// The crawl has to stop here, and can go on from here later.
+    Stop,
 }
 
 /// Why asking again is no use.
@@ -91,7 +93,10 @@ pub fn judge_failure(error: &TransportError) -> Verdict {
         }
         // The next attempt has a new token: there is nothing to wait for.
         TransportError::TokenRejected => Verdict::Retry { after: Some(Duration::ZERO), reason: error.to_string() },
-        TransportError::Token { status: 429 | 500..=599 } => Verdict::Retry { after: None, reason: error.to_string() },
+        TransportError::Token { status: 429 | 500..=599, .. } => {
+            Verdict::Retry { after: None, reason: error.to_string() }
+        }
+        TransportError::SignedOut => Verdict::Stop,
         TransportError::Token { .. } => {
             Verdict::Refuse(Refusal { kind: RefusalKind::Unauthorized, message: error.to_string() })
         }
@@ -214,6 +219,7 @@ mod tests {
             Verdict::Deliver => "deliver".to_owned(),
             Verdict::Retry { after, .. } => format!("retry {:?}", after.map(|wait| wait.as_secs())),
             Verdict::Refuse(refusal) => format!("{:?}", refusal.kind),
+            Verdict::Stop => "stop".to_owned(),
         };
         for (status, pairs, body, verdict) in [
             (200, vec![], bundle, "deliver"),

@@ -30,6 +30,7 @@ pub mod event;
 pub mod http;
 pub mod judgement;
 pub mod memory;
+pub mod oauth;
 pub mod pace;
 pub mod paging;
 pub mod probe;
@@ -54,6 +55,19 @@ use tokio::sync::watch;
 /// Waits between retries are moved at random by up to half of themselves.
 const JITTER: f64 = 0.5;
 
+/// The way of a request of a sign-in, which is neither retried nor authorized: the limiter, then the network.
+///
+/// # Errors
+/// The credentials are no HTTP header, or TLS cannot be set up.
+pub fn paced(
+    source: &Source,
+    pace: Pace,
+    limits: &Limits,
+    hosts: Arc<HostLimiters>,
+) -> Result<Paced<Http>, ClientError> {
+    Ok(Paced::new(Http::new(source.clone(), limits)?, hosts, pace))
+}
+
 /// The way of a request: retries outside, the limiter inside, the network last.
 ///
 /// # Errors
@@ -67,7 +81,6 @@ pub fn client(
     events: Arc<dyn EventSink>,
     cancel: watch::Receiver<bool>,
 ) -> Result<Retrying<Authorized<Paced<Http>>>, ClientError> {
-    let http = Http::new(source.clone(), limits)?;
-    let authorized = Authorized::new(Paced::new(http, hosts, pace), source.clone());
+    let authorized = Authorized::new(paced(source, pace, limits, hosts)?, source.clone(), now);
     Ok(Retrying::new(authorized, *limits, JITTER, now, events, cancel).discreet(source.sensitive))
 }

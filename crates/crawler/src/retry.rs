@@ -58,7 +58,8 @@ pub enum FetchError {
         /// Why.
         reason: String,
     },
-    /// The crawl was stopped.
+    /// The crawl was stopped, or a person's sign-in is over ([`crate::oauth::HeldTokens::has_ended`]): either way it can
+    /// go on from here.
     Cancelled,
 }
 
@@ -139,6 +140,7 @@ impl<T: Transport> Retrying<T> {
             let (after, reason) = match (verdict, fetched) {
                 (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
                 (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),
+                (Verdict::Stop, _) => return Err(FetchError::Cancelled),
                 (Verdict::Retry { after, reason }, _) => (after, reason),
                 (Verdict::Deliver, None) => (None, "no page".to_owned()),
             };
@@ -182,6 +184,7 @@ impl<T: Transport> Retrying<T> {
                     match judgement::judge(status, &headers, &page, (self.now)()) {
                         Verdict::Retry { after, reason } => (after, reason, true),
                         Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
+                        Verdict::Stop => return Err(FetchError::Cancelled),
                         Verdict::Deliver => (None, format!("HTTP {status}"), true),
                     }
                 }
@@ -190,6 +193,7 @@ impl<T: Transport> Retrying<T> {
                     self.events.event(&Event::Attempt { url, status: None, took, bytes: 0, error: Some(text.clone()) });
                     match judgement::judge_failure(&error) {
                         Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
+                        Verdict::Stop => return Err(FetchError::Cancelled),
                         Verdict::Retry { after, .. } => (after, text, !matches!(error, TransportError::Connect(_))),
                         Verdict::Deliver => (None, text, !matches!(error, TransportError::Connect(_))),
                     }

@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use secrecy::SecretString;
 use url::{Origin, Url};
 
+use crate::oauth::{HeldTokens, OAuthClient};
+
 /// What authorizes requests. Never shown, not even by `Debug`.
 #[derive(Clone, Default)]
 pub enum Credentials {
@@ -30,17 +32,15 @@ pub enum Credentials {
         /// The password.
         password: SecretString,
     },
-    /// Tokens that are asked for with the client's own credentials (OAuth 2.0 client credentials).
-    ClientCredentials {
-        /// Where.
-        token_url: Url,
-        /// The client; some servers give tokens to anybody.
-        client_id: Option<String>,
-        /// Its secret.
-        client_secret: Option<SecretString>,
+    /// Tokens that a client asks for in its own name (OAuth 2.0 client credentials).
+    Client {
+        /// Who asks whom.
+        client: OAuthClient,
         /// What it asks for.
         scopes: Vec<String>,
     },
+    /// Tokens that a person has granted.
+    Held(HeldTokens),
 }
 
 impl fmt::Debug for Credentials {
@@ -50,7 +50,8 @@ impl fmt::Debug for Credentials {
             Self::Header { .. } => "Header",
             Self::Bearer { .. } => "Bearer",
             Self::Basic { .. } => "Basic",
-            Self::ClientCredentials { .. } => "ClientCredentials",
+            Self::Client { .. } => "Client",
+            Self::Held(_) => "Held",
         })
     }
 }

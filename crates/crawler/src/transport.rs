@@ -27,9 +27,14 @@ pub struct Request {
     pub form: Option<Form>,
 }
 
-/// Fields of a form, posted as `application/x-www-form-urlencoded`. Values are never shown.
+/// A form, posted as `application/x-www-form-urlencoded`. Values are never shown.
 #[derive(Debug, Clone)]
-pub struct Form(pub Vec<(String, SecretString)>);
+pub struct Form {
+    /// Its fields.
+    pub fields: Vec<(String, SecretString)>,
+    /// Who posts it, as the value of `Authorization`.
+    pub authorization: Option<SecretString>,
+}
 
 impl Request {
     /// A request for FHIR, with whatever credentials the origin may see.
@@ -99,11 +104,16 @@ pub enum TransportError {
         limit: usize,
     },
     /// The token endpoint gives no token.
-    #[error("the token endpoint gives no token (HTTP {status}): check token_url, the client and its secret")]
+    #[error("the token endpoint gives no token ({error}): check token_url, the client and its secret")]
     Token {
-        /// Its HTTP status.
+        /// Its HTTP status; 0 where that says nothing.
         status: u16,
+        /// What it said.
+        error: String,
     },
+    /// What a person has granted is over: only the person can grant it again.
+    #[error("the sign-in is over")]
+    SignedOut,
     /// The server rejects a token that it took before: another one is asked for.
     #[error("the server no longer takes the token")]
     TokenRejected,
