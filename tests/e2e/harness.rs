@@ -38,6 +38,8 @@ impl Home {
     pub(crate) fn fhirvest(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fhirvest"));
         command.current_dir(self.dir.path()).env_remove("RUST_LOG").env("NO_COLOR", "1");
+        // Tokens of a sign-in are kept here, not at home.
+        command.env("XDG_DATA_HOME", self.path("data"));
         command.arg("--config").arg(workspace().join("config")).args(arguments);
         command
     }

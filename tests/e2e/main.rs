@@ -13,6 +13,7 @@ mod flatten;
 mod harness;
 mod history;
 mod killed;
+mod login;
 mod mistakes;
 mod nine_jobs;
 mod object_store;

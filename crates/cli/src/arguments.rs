@@ -96,6 +96,12 @@ pub(crate) enum Command {
     /// The text that a publisher's help desk asks for; nothing about persons or credentials is in it
     #[command(after_help = "Example: fhirvest support 20261123T020000Z-provider-directory")]
     Support(Support),
+    /// Sign in to an API that holds a member's data, with the system's browser
+    #[command(after_help = "Example: fhirvest login highmark/patient-access --environment production --no-browser")]
+    Login(Login),
+    /// End a sign-in: the server takes its tokens back where it can, and they are forgotten
+    #[command(after_help = "Example: fhirvest logout highmark/patient-access --environment production")]
+    Logout(Logout),
     /// The catalogue: every API, how to sign in, and what is still to be filled in
     #[command(after_help = "Example: fhirvest apis show highmark/patient-access")]
     Apis(Apis),
@@ -105,6 +111,35 @@ pub(crate) enum Command {
     /// Serve a synthetic payer, or your own NDJSON, on this machine
     #[command(after_help = "Example: fhirvest sandbox --listen 127.0.0.1:8080 --data ./ndjson")]
     Sandbox(Sandbox),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// An API of the catalogue, as PUBLISHER/NAME, or a job
+    #[arg(value_name = "API|JOB")]
+    pub(crate) name: String,
+    /// Where the API is reached: qa, production
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Open no browser: print the address to go to, and wait
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// Whom the sign-in page may expect, where the server takes such a hint
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hint: Option<String>,
+    /// Seconds to wait for the browser to come back
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logout {
+    /// An API of the catalogue, as PUBLISHER/NAME, or a job
+    #[arg(value_name = "API|JOB")]
+    pub(crate) name: String,
+    /// Where the API is reached: qa, production
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -406,6 +441,14 @@ pub(crate) enum SchemaKind {
     ValueSets,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConsentChoice {
+    /// A page asks the member
+    Asked,
+    /// Nobody is asked
+    Given,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Sandbox {
     /// Where to listen; port 0 takes a free one
@@ -426,6 +469,21 @@ pub(crate) struct Sandbox {
     /// Behave as this vendor's servers do
     #[arg(long, value_name = "NAME")]
     pub(crate) platform: Option<String>,
+    /// Members sign in to the APIs that hold their data: a page asks them, or nobody is asked
+    #[arg(long, value_enum, value_name = "CONSENT", num_args = 0..=1, default_missing_value = "asked")]
+    pub(crate) sign_in: Option<ConsentChoice>,
+    /// Seconds that a token of the sign-in lives [default: 900]
+    #[arg(long, value_name = "SECONDS", requires = "sign_in")]
+    pub(crate) token_lifetime: Option<u64>,
+    /// Seconds that a code of the sign-in lives [default: 60]
+    #[arg(long, value_name = "SECONDS", requires = "sign_in")]
+    pub(crate) code_lifetime: Option<u64>,
+    /// The sign-in gives no refresh tokens
+    #[arg(long, requires = "sign_in")]
+    pub(crate) no_refresh: bool,
+    /// The sign-in's client has a secret; the environment variable that holds it
+    #[arg(long, value_name = "VARIABLE", requires = "sign_in")]
+    pub(crate) client_secret_env: Option<String>,
     /// Ask for this key in the header x-api-key; the environment variable that holds it
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) api_key_env: Option<String>,

@@ -21,6 +21,11 @@ impl Failure {
         Self { exit: Exit::Usage, lines: vec![message.into()] }
     }
 
+    /// Something that the server, or the person at the browser, has to say yes to.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, lines: vec![message.into()] }
+    }
+
     /// An error with its causes.
     pub(crate) fn new(exit: Exit, error: &(dyn Error + 'static)) -> Self {
         let mut lines = vec![error.to_string()];

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod failure;
+mod loopback;
 mod output;
 mod progress;
 mod telemetry;
@@ -48,6 +49,8 @@ async fn dispatch(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Runs(runs) => commands::runs::runs(global, runs).await,
         Command::Report(report) => commands::report::report(global, report).await,
         Command::Support(support) => commands::report::support(global, support).await,
+        Command::Login(login) => commands::login::login(global, login).await,
+        Command::Logout(logout) => commands::login::logout(global, logout).await,
         Command::Apis(apis) => commands::apis::apis(global, apis),
         Command::Config(config) => commands::config::config(global, config),
         Command::Sandbox(sandbox) => commands::sandbox::sandbox(global, sandbox).await,

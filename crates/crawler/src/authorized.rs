@@ -148,7 +148,7 @@ impl Token {
     }
 }
 
-/// The keeper reads and writes files, or talks to the system's keyring.
+/// The keeper reads and writes files.
 async fn on_disk<R: Send + 'static>(
     work: impl FnOnce() -> Result<R, KeeperError> + Send + 'static,
 ) -> Result<R, TransportError> {

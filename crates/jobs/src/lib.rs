@@ -32,5 +32,6 @@ pub mod report;
 pub mod retention;
 pub mod run;
 pub mod schedule;
+pub mod sign_in;
 pub mod verify;
 pub mod views;

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod conformance;
 pub(crate) mod flatten;
+pub(crate) mod login;
 pub(crate) mod report;
 pub(crate) mod retention;
 pub(crate) mod run;

@@ -96,6 +96,12 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// An API that cannot be found, or not as it stands.
+    #[error("{message}")]
+    Api {
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// A secret that cannot be had.
     #[error("job `{job}`: its credentials are not there")]
     Secret {
@@ -431,6 +437,17 @@ impl Loader {
                 Err(error) => error,
             }),
         }
+    }
+
+    /// An API of the catalogue in one of its environments.
+    ///
+    /// # Errors
+    /// There is no such API or environment, or something is to be filled in first.
+    pub fn api(&self, id: &str, environment: &str) -> Result<Source, ConfigError> {
+        self.catalogued(id, environment).map_err(|error| match error {
+            Ok(message) => ConfigError::Api { message },
+            Err(error) => error,
+        })
     }
 
     fn catalogued(&self, id: &str, environment: &str) -> Result<Source, Result<String, ConfigError>> {

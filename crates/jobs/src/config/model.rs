@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::sign_in::SignInConfig;
+
 use super::{
     auth::Auth,
     patients::PatientsConfig,
@@ -87,6 +89,8 @@ pub struct Settings {
     /// Whose data the job asks for, where its API is about persons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patients: Option<PatientsConfig>,
+    /// Where what `fhirvest login` brings is kept.
+    pub sign_in: SignInConfig,
     /// The built-in sandbox that `environment = "local"` reaches.
     pub sandbox: SandboxConfig,
     /// Who is told how a run ended.

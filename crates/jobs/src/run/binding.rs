@@ -1,13 +1,24 @@
 //! What a run is bound to: the place it talks to, and the fingerprint that a resumed run must share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use fhirvest_crawler::{
+    oauth::{ClientAuthentication, Endpoint, OAuthClient, PrivateKey, SigningAlgorithm},
+    source::Credentials,
+};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::RunError;
-use crate::config::{Auth, ConfigError, Job};
+use crate::{
+    clock::Clock,
+    config::{self, Auth, ClientAuth, ConfigError, Job, OauthCode, SecretRef},
+    sign_in::{self, Place, SignInError, TokenStore},
+};
 
 /// The built-in sandbox, running.
 #[derive(Debug, Clone)]
@@ -20,6 +31,8 @@ pub struct Sandbox {
     pub key: SecretString,
     /// Ids of the made-up members of its APIs about persons, by path.
     pub members: BTreeMap<String, Vec<String>>,
+    /// The tokens of those members who have signed in.
+    pub tokens: Arc<TokenStore>,
 }
 
 /// Where the requests of a job go, and with what.
@@ -28,7 +41,7 @@ pub struct Binding {
     /// The base URL.
     pub base_url: Url,
     /// What authorizes the requests.
-    pub credentials: fhirvest_crawler::source::Credentials,
+    pub credentials: Credentials,
     /// Whose data are asked for, where the job is about persons.
     pub members: Vec<Member>,
 }
@@ -39,52 +52,66 @@ pub struct Member {
     /// The member's id.
     pub id: String,
     /// What authorizes requests for the member's data, where that is not the job's own: for all members or for none.
-    pub credentials: Option<fhirvest_crawler::source::Credentials>,
+    pub credentials: Option<Credentials>,
 }
 
 impl Binding {
-    /// Looks up the job's secrets and, for a job of the sandbox, its address.
+    /// Looks up the job's secrets and tokens and, for a job of the sandbox, its address.
     ///
     /// # Errors
-    /// A secret is missing, or the job wants the sandbox and none is given.
+    /// A secret is missing, nobody has signed in, or the job wants the sandbox and none is given.
     pub fn new(job: &Job, sandbox: Option<&Sandbox>) -> Result<Self, RunError> {
-        use fhirvest_crawler::source::Credentials;
-        let wrong = |message: String| ConfigError::Job { job: job.name.clone(), message };
-        if let Some(path) = job.source.sandbox_path() {
-            let sandbox = sandbox.ok_or_else(|| wrong("needs the built-in sandbox, which is not running".into()))?;
-            let base_url =
-                sandbox.origin.join(path).map_err(|error| wrong(format!("sandbox path {path:?}: {error}")))?;
-            let credentials = Credentials::Header { name: sandbox.header.clone(), value: sandbox.key.clone() };
-            let made_up = sandbox.members.get(path).map_or(&[][..], Vec::as_slice);
-            return Ok(Self { base_url, credentials, members: members(job, made_up)? });
+        let base_url = base_url(job, sandbox)?;
+        let sandbox = sandbox.zip(job.source.sandbox_path());
+        if let Auth::OauthCode(config) = &job.source.auth {
+            let store = match sandbox {
+                Some((sandbox, _)) => Arc::clone(&sandbox.tokens),
+                None => Arc::new(TokenStore::open(&job.settings.sign_in).map_err(SignInError::from)?),
+            };
+            return Self::signed_in(job, base_url, config, &store);
         }
-        let base_url = Url::parse(&job.source.base_url).map_err(|error| wrong(format!("base_url: {error}")))?;
-        let secret = |reference: &crate::config::SecretRef| {
-            reference.resolve().map_err(|source| ConfigError::Secret { job: job.name.clone(), source })
+        let (credentials, made_up) = match sandbox {
+            Some((sandbox, path)) => {
+                let key = Credentials::Header { name: sandbox.header.clone(), value: sandbox.key.clone() };
+                (key, sandbox.members.get(path).map_or(&[][..], Vec::as_slice))
+            }
+            None => (credentials(job, &base_url)?, &[][..]),
         };
-        let credentials = match &job.source.auth {
-            Auth::None => Credentials::None,
-            Auth::ApiKey { header, key } => {
-                let header = header.clone().ok_or_else(|| wrong("auth.header is missing".into()))?;
-                Credentials::Header { name: header, value: secret(key)? }
-            }
-            Auth::Bearer { token } => Credentials::Bearer { token: secret(token)? },
-            Auth::Basic { username, password } => {
-                Credentials::Basic { username: username.clone(), password: secret(password)? }
-            }
-            Auth::OauthCode(_) | Auth::SmartBackend(_) => {
-                return Err(wrong(format!("auth of kind {} is not there yet", job.source.auth.kind())).into());
-            }
-            Auth::ClientCredentials { token_url, client_id, client_secret, scopes, .. } => {
-                Credentials::ClientCredentials {
-                    token_url: token_url.clone(),
-                    client_id: client_id.clone(),
-                    client_secret: client_secret.as_ref().map(secret).transpose()?,
-                    scopes: scopes.clone(),
-                }
-            }
-        };
-        Ok(Self { base_url, credentials, members: members(job, &[])? })
+        Ok(Self { base_url, credentials, members: members(job, made_up)? })
+    }
+
+    /// A job whose members have signed in: all that the job names, or all that have where it names none.
+    fn signed_in(job: &Job, base_url: Url, config: &OauthCode, store: &Arc<TokenStore>) -> Result<Self, RunError> {
+        let place = Place::of(job, base_url.clone());
+        let held = sign_in::held(&place, config, store, Clock::System.now())?;
+        let of = |id: &str| held.iter().find(|(stored, _)| stored.patient.as_deref() == Some(id));
+        let mut ids = job.members()?;
+        if job.settings.patients.is_some() && ids.is_empty() {
+            ids = held.iter().filter_map(|(stored, _)| stored.patient.clone()).collect();
+        }
+        if job.settings.patients.is_some() && ids.is_empty() {
+            let message = "the sign-in does not tell whose data it opens: give [patients] its `ids`".to_owned();
+            return Err(ConfigError::Job { job: job.name.clone(), message }.into());
+        }
+        // A server that does not say whom a token is for gives one that has to do for all.
+        let told = held.iter().any(|(stored, _)| stored.patient.is_some());
+        let missing = ids.iter().filter(|id| told && of(id).is_none()).count();
+        if missing > 0 {
+            let why = format!("{missing} of the {} members that the job names have not signed in", ids.len());
+            return Err(SignInError::Needed { why, login: place.login }.into());
+        }
+        let member = |id: String| Member { credentials: of(&id).map(|(_, held)| Credentials::Held(held.clone())), id };
+        let members: Vec<Member> = ids.into_iter().map(member).collect();
+        let first = held.first().map(|(_, held)| Credentials::Held(held.clone()));
+        let own = members.first().and_then(|member| member.credentials.clone());
+        Ok(Self { base_url, credentials: own.or(first).unwrap_or_default(), members })
+    }
+
+    /// Whether a sign-in that the job uses was found to be over.
+    #[must_use]
+    pub fn signed_out(&self) -> bool {
+        let of_members = self.members.iter().filter_map(|member| member.credentials.as_ref());
+        of_members.chain([&self.credentials]).any(|one| matches!(one, Credentials::Held(held) if held.has_ended()))
     }
 
     /// The base URL as it may be shown: without user name, password and query.
@@ -95,6 +122,64 @@ impl Binding {
         url.set_query(None);
         url.to_string()
     }
+}
+
+/// The base URL of a job; below the running sandbox's own origin where the job is for the sandbox.
+fn base_url(job: &Job, sandbox: Option<&Sandbox>) -> Result<Url, RunError> {
+    let wrong = |message: String| ConfigError::Job { job: job.name.clone(), message };
+    let Some(path) = job.source.sandbox_path() else {
+        return Ok(Url::parse(&job.source.base_url).map_err(|error| wrong(format!("base_url: {error}")))?);
+    };
+    let sandbox = sandbox.ok_or_else(|| wrong("needs the built-in sandbox, which is not running".into()))?;
+    Ok(sandbox.origin.join(path).map_err(|error| wrong(format!("sandbox path {path:?}: {error}")))?)
+}
+
+/// What authorizes the requests of a job that nobody signs in for.
+fn credentials(job: &Job, base_url: &Url) -> Result<Credentials, RunError> {
+    let wrong = |message: String| ConfigError::Job { job: job.name.clone(), message };
+    let secret = |reference: &SecretRef| {
+        reference.resolve().map_err(|source| ConfigError::Secret { job: job.name.clone(), source })
+    };
+    Ok(match &job.source.auth {
+        Auth::None | Auth::OauthCode(_) => Credentials::None,
+        Auth::ApiKey { header, key } => {
+            let header = header.clone().ok_or_else(|| wrong("auth.header is missing".into()))?;
+            Credentials::Header { name: header, value: secret(key)? }
+        }
+        Auth::Bearer { token } => Credentials::Bearer { token: secret(token)? },
+        Auth::Basic { username, password } => {
+            Credentials::Basic { username: username.clone(), password: secret(password)? }
+        }
+        Auth::ClientCredentials { token_url, client_id, client_secret, client_auth, scopes } => {
+            // Most servers take a secret in the form, too.
+            let how = client_auth.unwrap_or(ClientAuth::Body);
+            let authentication = match client_secret {
+                Some(reference) => sign_in::with_secret(secret(reference)?, how),
+                None => ClientAuthentication::Public,
+            };
+            let token_url = Endpoint::At(token_url.clone());
+            let client = OAuthClient { token_url, id: client_id.clone(), authentication };
+            Credentials::Client { client, scopes: scopes.clone() }
+        }
+        Auth::SmartBackend(backend) => {
+            let algorithm = match backend.algorithm {
+                config::SigningAlgorithm::ES384 => SigningAlgorithm::Es384,
+                config::SigningAlgorithm::RS384 => SigningAlgorithm::Rs384,
+            };
+            let key = PrivateKey::from_pem(&secret(&backend.private_key)?, algorithm, backend.key_id.clone());
+            let authentication = ClientAuthentication::PrivateKey(key.map_err(SignInError::from)?);
+            let url = |text: &str| Url::parse(text).map_err(|error| wrong(format!("auth.token_url: {error}")));
+            let token_url = match &backend.token_url {
+                Some(text) => Endpoint::At(url(text)?),
+                None => {
+                    let base = base_url.as_str().trim_end_matches('/');
+                    Endpoint::told_by(url(&format!("{base}/.well-known/smart-configuration"))?)
+                }
+            };
+            let client = OAuthClient { token_url, id: backend.client_id.clone(), authentication };
+            Credentials::Client { client, scopes: backend.scopes.clone() }
+        }
+    })
 }
 
 /// The members that a job names, or in the sandbox, where it names nobody and nobody signs in, all that are there.

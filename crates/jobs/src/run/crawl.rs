@@ -139,11 +139,20 @@ impl Session<'_> {
     fn stop(&self, record: &RunRecord, outcome: CrawlOutcome) -> Result<Box<RunReport>, RunError> {
         let later = outcome.retry_not_before;
         self.ledger.set_retry(&record.run, later)?;
-        let exit = if outcome.interrupted { Exit::Interrupted } else { Exit::Later };
+        let signed_out = self.binding.signed_out();
+        let exit = match (signed_out, outcome.interrupted) {
+            (true, _) => Exit::Refused,
+            (false, true) => Exit::Interrupted,
+            (false, false) => Exit::Later,
+        };
         let mut report = self.report(record, outcome.resources, exit)?;
         report.retry_not_before = later;
         let again = "the same command goes on from here".to_owned();
         report.next_step = match later {
+            _ if signed_out => {
+                let login = self.job.api.as_ref().unwrap_or(&self.job.name);
+                format!("the sign-in is over: run `fhirvest login {login}`; then {again}")
+            }
             Some(time) if !outcome.interrupted => {
                 format!("the server asks to come back after {}; then {again}", time.format(super::TIME))
             }

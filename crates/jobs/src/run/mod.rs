@@ -49,6 +49,9 @@ pub enum RunError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Nobody has signed in, or the sign-in fails.
+    #[error(transparent)]
+    SignIn(#[from] crate::sign_in::SignInError),
     /// The views.
     #[error(transparent)]
     Views(#[from] ViewsError),
@@ -152,6 +155,7 @@ impl RunError {
             | Self::Ledger(_)
             | Self::File { .. }
             | Self::Flatten(FlattenError::Store(_)) => Exit::Storage,
+            Self::SignIn(error) => error.exit(),
             Self::Cancelled => Exit::Interrupted,
             Self::Flatten(_) | Self::Report { .. } => Exit::Bug,
         }

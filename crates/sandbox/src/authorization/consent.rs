@@ -5,7 +5,7 @@ use axum::http::header::{CACHE_CONTROL, LOCATION};
 use url::Url;
 
 use super::keys::random;
-use super::{Authorization, CLIENT_ID, Code, Consent, Grant, members};
+use super::{Authorization, CLIENT_ID, Code, Consent, Grant};
 use crate::search::query;
 use crate::server::{App, answer::Answer, call::Call};
 use crate::world::Mount;
@@ -38,14 +38,14 @@ pub(super) fn page(server: &Authorization, app: &App, call: &Call, mount: &Mount
         Ok(asked) => asked,
         Err(refused) => return refused.answer(call, mount),
     };
-    let members = members(mount);
+    let members = mount.members();
     let hint = field(&parameters, "login_hint");
     let chosen = members.iter().find(|member| hint == Some(member.as_str())).or(members.first());
     match (server.options.consent, chosen) {
         (_, None) => asked.error(call, mount, "access_denied", "this API holds no member's data"),
         (Consent::Given, Some(member)) => granted(server, app, call, mount, asked, member.clone()),
         (Consent::Asked, Some(member)) => {
-            Answer::new(StatusCode::OK, "text/html; charset=utf-8", form(mount, &parameters, &members, member))
+            Answer::new(StatusCode::OK, "text/html; charset=utf-8", form(mount, &parameters, members, member))
                 .with(CACHE_CONTROL, "no-store")
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn decided(server: &Authorization, app: &App, call: &Call, mount: &Mo
         Ok(asked) => asked,
         Err(refused) => return refused.answer(call, mount),
     };
-    let member = field(&parameters, "member").filter(|member| members(mount).iter().any(|known| known == member));
+    let member = field(&parameters, "member").filter(|member| mount.members().iter().any(|known| known == member));
     match (field(&parameters, "decision"), member) {
         (Some("allow"), Some(member)) => granted(server, app, call, mount, asked, member.to_owned()),
         _ => asked.error(call, mount, "access_denied", "the member said no"),

@@ -196,26 +196,6 @@ fn data(value: &Value) -> Answer {
     Answer::new(StatusCode::OK, "application/json", value.to_string())
 }
 
-/// The members whose data a mount holds: its Patients, else whoever its resources are about.
-fn members(mount: &Mount) -> Vec<String> {
-    let rows = |table: &crate::world::table::ResourceTable| 0..u32::try_from(table.len()).unwrap_or(u32::MAX);
-    let table = mount.tables().iter().find(|table| table.name() == "Patient");
-    if let Some(table) = table {
-        return rows(table).map(|row| table.id(row).to_owned()).collect();
-    }
-    let mut found: Vec<String> = Vec::new();
-    for table in mount.tables() {
-        for row in rows(table) {
-            let Ok(resource) = serde_json::from_str::<Value>(table.text(row)) else { continue };
-            let subject = ["patient", "subject", "beneficiary"].iter().find_map(|name| resource.get(name));
-            let reference = subject.and_then(|subject| subject.get("reference")?.as_str());
-            let id = reference.and_then(|text| text.rsplit_once("Patient/")).map(|(_, id)| id.to_owned());
-            found.extend(id.filter(|id| !found.contains(id)));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
