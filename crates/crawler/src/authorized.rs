@@ -221,7 +221,7 @@ mod tests {
         source.credentials = Credentials::Client { client, scopes: Vec::new() };
         let server = Server { uses, issued: AtomicU32::new(0), used: AtomicU32::new(0), accepts };
         let request = Request::new(Url::parse("https://a.example/fhir/Location").unwrap());
-        (Authorized::new(server, source, chrono::Utc::now), request)
+        (Authorized::new(server, source, || chrono::DateTime::UNIX_EPOCH), request)
     }
 
     #[tokio::test(start_paused = true)]

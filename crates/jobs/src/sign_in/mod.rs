@@ -243,7 +243,7 @@ impl SignIn {
             let nonce = begun.nonce.as_ref().map(|nonce| nonce.secret().as_str());
             self.verify(id_token, nonce).await?;
         }
-        let mut stored = Stored::new(&self.place.base_url, &self.provider, tokens);
+        let mut stored = Stored::new(&self.place.base_url, &self.provider, &tokens);
         stored.patient = stored.patient.or_else(|| patient_in(&stored.access_token));
         store.add(&self.place.key, &stored)?;
         Ok(stored)

@@ -60,7 +60,7 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    pub(super) fn new(base_url: &Url, provider: &Provider, tokens: Tokens) -> Self {
+    pub(super) fn new(base_url: &Url, provider: &Provider, tokens: &Tokens) -> Self {
         let mut stored = Self {
             base_url: base_url.as_str().to_owned(),
             token_url: provider.token_url.clone(),
@@ -72,7 +72,7 @@ impl Stored {
             scopes: None,
             patient: None,
         };
-        stored.take(&tokens);
+        stored.take(tokens);
         stored
     }
 

@@ -23,7 +23,7 @@ fn stored(patient: &str, refresh: Option<&str>, ends: &str) -> Stored {
         patient: Some(patient.to_owned()),
         id_token: None,
     };
-    Stored::new(&Url::parse("https://a.example/fhir").unwrap(), &provider(), tokens)
+    Stored::new(&Url::parse("https://a.example/fhir").unwrap(), &provider(), &tokens)
 }
 
 fn place(base: &str) -> Place {

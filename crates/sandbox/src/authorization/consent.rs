@@ -28,7 +28,7 @@ enum Refused {
     /// The client or its address is not known: nobody is sent anywhere.
     Here(&'static str),
     /// Told to the client.
-    There { redirect_uri: Url, state: Option<String>, error: &'static str, why: &'static str },
+    There { redirect_uri: Box<Url>, state: Option<String>, error: &'static str, why: &'static str },
 }
 
 /// `GET oauth/authorize`.
@@ -82,7 +82,7 @@ fn granted(server: &Authorization, app: &App, call: &Call, mount: &Mount, asked:
 impl Asked {
     fn error(self, call: &Call, mount: &Mount, error: &'static str, why: &'static str) -> Answer {
         let Self { redirect_uri, state, .. } = self;
-        Refused::There { redirect_uri, state, error, why }.answer(call, mount)
+        Refused::There { redirect_uri: Box::new(redirect_uri), state, error, why }.answer(call, mount)
     }
 }
 
@@ -91,7 +91,7 @@ impl Refused {
         match self {
             Self::Here(why) => Answer::new(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", why),
             Self::There { redirect_uri, state, error, why } => {
-                redirect(redirect_uri, state.as_deref(), call, mount, &[("error", error), ("error_description", why)])
+                redirect(*redirect_uri, state.as_deref(), call, mount, &[("error", error), ("error_description", why)])
             }
         }
     }
@@ -114,8 +114,9 @@ fn read(server: &Authorization, call: &Call, mount: &Mount, parameters: &Paramet
     let redirect_uri = Url::parse(&redirect_text).ok().filter(|url| is_registered(server, url, &redirect_text));
     let redirect_uri = redirect_uri.ok_or(Refused::Here("this redirect_uri is not registered"))?;
     let state = owned("state");
-    let refused =
-        |error, why| Err(Refused::There { redirect_uri: redirect_uri.clone(), state: state.clone(), error, why });
+    let refused = |error, why| {
+        Err(Refused::There { redirect_uri: Box::new(redirect_uri.clone()), state: state.clone(), error, why })
+    };
     if text("response_type") != Some("code") {
         return refused("unsupported_response_type", "only response_type=code");
     }
