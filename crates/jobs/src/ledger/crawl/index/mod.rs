@@ -67,7 +67,7 @@ impl Index {
     /// Opens the runs that the last commit names, and removes all others. Nothing where one of them is not what it was:
     /// then the index has to be made anew.
     pub(super) fn open(folder: &Utf8Path, names: &[RunName]) -> io::Result<Option<Self>> {
-        std::fs::create_dir_all(folder)?;
+        fhirvest_lake::durable::create_dir(folder).map_err(io::Error::other)?;
         let mut index = Self { folder: folder.to_owned(), memory: BTreeMap::new(), runs: Vec::new(), limit: IN_MEMORY };
         for name in names {
             match Run::open(&index.folder, name)? {

@@ -77,7 +77,7 @@ pub(super) fn write<K: AsRef<[u8]>>(
     records: impl Iterator<Item = io::Result<(K, Record)>>,
 ) -> io::Result<Run> {
     let path = folder.join(file_name(number));
-    let file = File::options().create(true).truncate(true).read(true).write(true).open(path)?;
+    let file = fhirvest_lake::durable::options(&path).truncate(true).open(&path)?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
     let mut blocks = Blocks::for_length(most * USUAL_RECORD);
     let mut filter = Filter::new(most);
