@@ -35,7 +35,7 @@ fn a_job_says_what_has_to_be_filled_in_first() {
         home.write("jobs/mine.toml", &format!("version = 1\napi = \"{api}\"\n[resources.Patient]\n"));
         for command in ["run", "check"] {
             let done = home.run(&[command, "mine", "--environment", "production"]).expect(2);
-            for text in keys.iter().copied().chain(["fhirvest apis import", "api-catalog/apicatalog"]) {
+            for text in keys.iter().copied().chain(["config/apis/highmark.toml", "api-catalog/apicatalog"]) {
                 assert!(done.stderr.contains(text), "{command} {api} {text}: {}", done.stderr);
             }
         }

@@ -82,7 +82,7 @@ fn show(global: &Global, catalog: &Catalog, id: &str, json: bool) -> Result<Exit
     }
     lines.extend(api.to_fill_in.iter().map(|text| format!("  not published: {text}")));
     let (file, _) = id.split_once('/').unwrap_or((id, ""));
-    lines.push(format!("  fill it in in {}/apis/{file}.toml, or: fhirvest apis import FILE --api {id}", global.config));
+    lines.push(format!("  fill it in in {}/apis/{file}.toml", global.config));
     output::data(&lines.join("\n"))?;
     Ok(Exit::Done)
 }
