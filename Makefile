@@ -7,6 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 VENV := target/venv
 CONFORMANCE_VENV := target/venv-conformance
+BENCH_VENV := target/venv-bench
 export FHIRVEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 export FHIRVEST_CONFORMANCE_PYTHON := $(CURDIR)/$(CONFORMANCE_VENV)/bin/python
 # `cargo test` runs in each crate's folder, so the path must not be relative.
@@ -35,8 +36,8 @@ tables: ## Write docs/tables.md, the data dictionary, from the shipped views
 	$(CARGO) build --quiet --package fhirvest
 	$(PYTHON) docs/tables.py target/debug/fhirvest > docs/tables.md
 
-bench: ## Measure the hot paths (release build)
-	$(CARGO) bench --workspace
+bench: $(BENCH_VENV)/.ready ## Measure the hot paths (release build)
+	FHIRVEST_BENCH_PYTHON=$(CURDIR)/$(BENCH_VENV)/bin/python $(CARGO) bench --workspace
 
 doc: ## Build the documentation, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
@@ -72,4 +73,8 @@ $(VENV)/.ready: tests/support/requirements.txt
 $(CONFORMANCE_VENV)/.ready: tests/support/requirements-conformance.txt
 	$(PYTHON) -m venv $(CONFORMANCE_VENV)
 	$(CONFORMANCE_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+$(BENCH_VENV)/.ready: tests/support/requirements-bench.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

@@ -1,11 +1,15 @@
 //! What a crawl costs beside a client that only reads: the same pages of the same server, read and dropped, against
-//! crawled, deduplicated, archived and committed. Prints walls, the ratio, and the process's peak memory; no limit on
-//! the rate is set. `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are about 2.4 each).
+//! crawled, deduplicated, archived and committed, without a limit on the rate. The sandbox is a process of its own. Prints
+//! wall and CPU times, their ratios, and the peak memory; with `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU
+//! of `tests/support/crawl_by_hand.py`. `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are
+//! about 2.3 each; 432000 make a million).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark measures real time and prints")]
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,21 +29,56 @@ use url::Url;
 const TYPE: &str = "PractitionerRole";
 const ROUNDS: usize = 3;
 
-/// The sandbox on threads of its own, so that both clients share the machine with it in the same way.
-fn server(size: usize) -> Url {
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let world = Arc::new(World::synthetic(1, size));
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            tell.send(format!("http://{address}/highmark/provider-directory")).unwrap();
-            let options = Options { max_count: Some(1_000), ..Options::default() };
-            serve(listener, world, options, std::future::pending()).await.unwrap();
-        });
+/// Says of a process of this program that it is the server, and how large.
+const SERVE: &str = "FHIRVEST_BENCH_SERVE";
+
+/// The sandbox as a process of its own, which ends with this one's pipe.
+struct Sandbox {
+    process: Child,
+    base: Url,
+}
+
+impl Sandbox {
+    fn start(size: usize) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .env(SERVE, size.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { process, base: Url::parse(line.trim()).unwrap() }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Serves until it is killed.
+fn be_the_server(size: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = Arc::new(World::synthetic(1, size));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("http://{}/highmark/provider-directory", listener.local_addr().unwrap());
+        let options = Options { max_count: Some(1_000), ..Options::default() };
+        serve(listener, world, options, std::future::pending()).await.unwrap();
     });
-    Url::parse(&told.recv().unwrap()).unwrap()
+}
+
+/// What the script by hand says of the same crawl.
+fn by_hand(base: &Url) -> Option<String> {
+    let python = std::env::var("FHIRVEST_BENCH_PYTHON").ok()?;
+    let folder = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/crawl_by_hand.py");
+    let url = format!("{base}/{TYPE}?_count=1000");
+    let told = Command::new(python).args([script, &url]).arg(folder.path().join("role.parquet")).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    Some(String::from_utf8(told.stdout).unwrap().trim().to_owned())
 }
 
 async fn bare(base: &Url) -> (Duration, u64, u64) {
@@ -82,6 +121,14 @@ async fn crawl(base: &Url) -> (Duration, u64) {
     (started.elapsed(), outcome.resources[0].counts.archived)
 }
 
+/// The CPU seconds of this process so far, user and system, as Linux tells them in hundredths.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks = |place: usize| fields[place].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 /// The most memory that this process has had, in MiB, as Linux tells it.
 fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -94,18 +141,25 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    if let Ok(size) = std::env::var(SERVE) {
+        return be_the_server(size.parse().unwrap());
+    }
     let size = std::env::var("FHIRVEST_BENCH_SIZE").ok().and_then(|text| text.parse().ok()).unwrap_or(41_700);
-    let base = server(size);
+    let sandbox = Sandbox::start(size);
+    let base = &sandbox.base;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut bares, mut crawls) = (Vec::new(), Vec::new());
     runtime.block_on(async {
-        bare(&base).await;
-        let before = peak();
-        let (mut bares, mut crawls) = (Vec::new(), Vec::new());
+        bare(base).await;
         for _ in 0..ROUNDS {
-            let (wall, pages, bytes) = bare(&base).await;
-            let (crawled, archived) = crawl(&base).await;
+            let before = cpu();
+            let (wall, pages, bytes) = bare(base).await;
+            let between = cpu();
+            let (crawled, archived) = crawl(base).await;
+            let (bare_cpu, crawl_cpu) = (between - before, cpu() - between);
             println!(
-                "{archived} resources, {pages} pages, {:.0} MB: bare {:.2} s, crawl {:.2} s, ratio {:.2}",
+                "{archived} resources, {pages} pages, {:.0} MB: bare {:.2} s ({bare_cpu:.2} CPU s), \
+                 crawl {:.2} s ({crawl_cpu:.2} CPU s), ratio {:.2}",
                 bytes as f64 / 1e6,
                 wall.as_secs_f64(),
                 crawled.as_secs_f64(),
@@ -114,10 +168,11 @@ fn main() {
             bares.push(wall);
             crawls.push(crawled);
         }
-        let (bare, crawl) = (bares.iter().min().unwrap(), crawls.iter().min().unwrap());
-        println!("best of {ROUNDS}: ratio {:.2}", crawl.as_secs_f64() / bare.as_secs_f64());
-        if let (Some(before), Some(after)) = (before, peak()) {
-            println!("peak memory: {before} MiB with the sandbox and the bare client, {after} MiB with the crawl");
-        }
     });
+    let (bare, crawl) = (bares.iter().min().unwrap(), crawls.iter().min().unwrap());
+    println!("best of {ROUNDS}: ratio {:.2}", crawl.as_secs_f64() / bare.as_secs_f64());
+    println!("peak memory of both clients: {} MiB", peak().unwrap_or_default());
+    if let Some(told) = by_hand(base) {
+        println!("by hand in Python, to Parquet: {told}");
+    }
 }
