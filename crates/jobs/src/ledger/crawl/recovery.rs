@@ -126,3 +126,110 @@ fn tails(connection: &Connection) -> Result<Vec<Tail>, CrawlError> {
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bytes::Bytes;
+    use camino::Utf8PathBuf;
+    use fhirvest_crawler::{
+        ending::EndedBy,
+        store::{After, PageCommit, PageCounts, Partition, Store},
+        strategy::Bucket,
+    };
+
+    use super::*;
+    use crate::ledger::Held;
+
+    /// Pages of the store, and ids on each: enough for runs of two levels.
+    const PAGES: usize = 60;
+    const PER_PAGE: usize = 13;
+
+    fn store(folder: &Utf8Path) -> CrawlStore {
+        CrawlStore::open(folder, &BTreeSet::from(["X".to_owned()]), &BTreeSet::new()).unwrap()
+    }
+
+    /// A page whose ids come in no order, all of them stamped with this year.
+    async fn commit(store: &CrawlStore, page: usize, year: usize) -> PageCounts {
+        let entries: Vec<String> = (page * PER_PAGE..(page + 1) * PER_PAGE)
+            .map(|one| {
+                let id = one * 7_919 % 10_007;
+                format!(
+                    r#"{{"resource":{{"resourceType":"X","id":"{id}","meta":{{"lastUpdated":"{year}-01-01T00:00:00Z"}},"name":"{}"}}}}"#,
+                    year / 1_000
+                )
+            })
+            .collect();
+        let body = format!(r#"{{"resourceType":"Bundle","entry":[{}]}}"#, entries.join(","));
+        let scanned = fhirvest_fhir::bundle::scan(body.as_bytes()).unwrap();
+        let partition = Partition::new("X", Bucket::All);
+        let after = if page + 1 < PAGES { After::Next(format!("X?p={page}")) } else { After::End(EndedBy::LastPage) };
+        let (key, total, url_hash) = (partition.key.clone(), None, page as u64);
+        store.add_partitions(None, vec![partition]).await.unwrap();
+        let body = Bytes::from(body);
+        store
+            .commit(PageCommit { partition: key, body, entries: scanned.entries, total, after, url_hash })
+            .await
+            .unwrap()
+    }
+
+    fn runs(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
+        let mut runs: Vec<_> =
+            folder.join("index").read_dir_utf8().unwrap().map(|file| file.unwrap().path().to_owned()).collect();
+        runs.sort();
+        runs
+    }
+
+    /// Whatever happens to the index's files while nobody uses them, what came before is known when it comes again.
+    #[tokio::test]
+    async fn torn_missing_and_strange_runs_lose_nothing() {
+        type Harm = fn(&Utf8Path);
+        let harms: [Harm; 6] = [
+            |_| {},
+            |folder| runs(folder).iter().for_each(|run| std::fs::remove_file(run).unwrap()),
+            |folder| std::fs::remove_dir_all(folder.join("index")).unwrap(),
+            |folder| {
+                let file = std::fs::File::options().write(true).open(&runs(folder)[0]).unwrap();
+                file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+            },
+            |folder| std::fs::write(runs(folder).last().unwrap(), "no run").unwrap(),
+            |folder| std::fs::write(folder.join("index/99.run"), "half a run that no commit names").unwrap(),
+        ];
+        for (place, harm) in harms.into_iter().enumerate() {
+            let home = tempfile::tempdir().unwrap();
+            let folder = Utf8Path::from_path(home.path()).unwrap();
+            for page in 0..PAGES {
+                // Taken up again in the middle, with the tail of the archive in no run.
+                let counts = commit(&store(folder), page, 2_020).await;
+                assert_eq!(counts.archived, PER_PAGE as u64, "page {page}");
+                if page == PAGES / 2 {
+                    harm(folder);
+                }
+            }
+            assert!(!runs(folder).is_empty());
+            harm(folder);
+            let store = store(folder);
+            let ids = store.ids("X", None, usize::MAX).await.unwrap();
+            assert_eq!(ids.len(), PAGES * PER_PAGE, "harm {place}");
+            assert!(ids.is_sorted());
+            assert_eq!(store.ids("X", Some(&ids[99]), 5).await.unwrap(), ids[100..105]);
+            // The same again, with another stamp; then another content, newer and older than what is held.
+            assert_eq!(commit(&store, 3, 2_021).await.duplicates, PER_PAGE as u64);
+            assert_eq!(commit(&store, 4, 3_020).await.variants, PER_PAGE as u64);
+            assert_eq!(commit(&store, 5, 1_020).await.variants, PER_PAGE as u64);
+            let superseded = store.superseded().await.unwrap();
+            drop(store);
+            assert_eq!(superseded.len(), 2 * PER_PAGE);
+            // The newer replaces the line that came first; of the older, its own line.
+            assert_eq!(superseded[0].1, 4 * PER_PAGE as u64);
+            assert_eq!(superseded.last().unwrap().1, ((PAGES + 2) * PER_PAGE - 1) as u64);
+            let held = Held::open(folder).unwrap();
+            let stamps = held.stamps("X").unwrap();
+            assert_eq!((stamps.ids, stamps.unstamped), ((PAGES * PER_PAGE) as u64, 0));
+            assert_eq!(stamps.newest.unwrap().to_rfc3339(), "3020-01-01T00:00:00+00:00");
+            let mut came = held.ids_of("X").unwrap();
+            assert!(came(&ids[7]).unwrap() && !came("nobody").unwrap());
+        }
+    }
+}

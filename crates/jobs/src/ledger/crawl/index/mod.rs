@@ -16,8 +16,9 @@ mod run;
 
 use run::Run;
 
-/// Records held in memory before they become a run: about 20 MiB, and what a resumed crawl has to read again.
-const IN_MEMORY: usize = 128 * 1024;
+/// Records held in memory before they become a run: about 20 MiB, and what a resumed crawl has to read again. Tests have
+/// runs without a hundred thousand resources.
+const IN_MEMORY: usize = if cfg!(test) { 64 } else { 128 * 1024 };
 
 /// Runs of one size that are merged into one of the next.
 const FANOUT: usize = 8;
