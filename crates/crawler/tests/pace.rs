@@ -19,6 +19,7 @@ use fhirvest_crawler::{
     engine::{Crawl, ResourcePlan},
     event::Silent,
     memory::MemoryStore,
+    oauth::{ClientAuthentication, Endpoint, OAuthClient},
     pace::Paced,
     retry::Retrying,
     source::{Credentials, Limits, Pace, Source},
@@ -58,7 +59,7 @@ impl Transport for Server {
             url: request.url.clone(),
         };
         if request.kind == RequestKind::Token {
-            return Ok(reply(200, r#"{"access_token":"t","expires_in":31}"#.into()));
+            return Ok(reply(200, r#"{"access_token":"t","token_type":"Bearer","expires_in":31}"#.into()));
         }
         if self.fails_every.is_some_and(|every| number % every == every - 1) {
             return Ok(reply(503, String::new()));
@@ -83,14 +84,11 @@ fn now() -> DateTime<Utc> {
 /// Crawls two types at a pace; gives the times of all requests, and how long it took.
 async fn crawl(server: &Server, pace: Pace, cancel: watch::Receiver<bool>) -> (Vec<Duration>, Duration, Vec<Status>) {
     let mut source = Source::new(Url::parse("https://a.example/fhir").unwrap());
-    source.credentials = Credentials::ClientCredentials {
-        token_url: Url::parse("https://a.example/token").unwrap(),
-        client_id: None,
-        client_secret: None,
-        scopes: Vec::new(),
-    };
+    let token_url = Endpoint::At(Url::parse("https://a.example/token").unwrap());
+    let client = OAuthClient { token_url, id: None, authentication: ClientAuthentication::Public };
+    source.credentials = Credentials::Client { client, scopes: Vec::new() };
     let paced = Paced::new(server.clone(), Arc::default(), pace);
-    let authorized = Authorized::new(paced, source.clone());
+    let authorized = Authorized::new(paced, source.clone(), now);
     let fetcher = Retrying::new(authorized, Limits::default(), 0.5, now, Arc::new(Silent), cancel);
     let plans: Vec<_> = ["Location", "Organization"].map(ResourcePlan::new).into();
     let store = Arc::new(MemoryStore::default());
