@@ -3,26 +3,31 @@
 
 use serde_json::Value;
 
-use crate::harness::{Home, Sandbox, workspace};
+use crate::{
+    harness::{Done, Home, Sandbox, workspace},
+    history::{first_world, free_port, night, run_of, second_world, world},
+};
 
 fn shipped() -> String {
     workspace().join("jobs").to_str().unwrap().to_owned()
 }
 
 /// Two nights, the second of which stops early: types that are partial, tables that are held back.
-fn with_problems(home: &Home) -> String {
+pub(crate) fn with_problems(home: &Home) -> String {
     home.run(&["--jobs", &shipped(), "run", "provider-directory"]).expect(0);
     let second = home.run(&["--jobs", &shipped(), "run", "provider-directory", "--max-pages", "1", "--json"]).expect(5);
     second.report()["run"].as_str().unwrap().to_owned()
 }
 
-#[test]
-fn every_number_of_the_page_is_that_of_the_json() {
-    let home = Home::new();
-    let run = with_problems(&home);
-    let done = home.run(&["report", &run, "-o", "report.html", "--json"]).expect(0);
-    let document: Value = serde_json::from_str(&done.stdout).unwrap();
+/// The report of a run as JSON, with its page.
+fn reported(home: &Home, run: &str) -> (Value, String) {
+    let done = home.run(&["--jobs", &shipped(), "report", run, "-o", "report.html", "--json"]).expect(0);
     let page = std::fs::read_to_string(home.path("report.html")).unwrap();
+    (serde_json::from_str(&done.stdout).unwrap(), page)
+}
+
+/// Compares every number of a page with its place in the JSON; how many there are.
+fn compare_numbers(document: &Value, page: &str) -> usize {
     let mut compared = 0;
     for element in page.split("<data ").skip(1) {
         let (attributes, rest) = element.split_once('>').unwrap();
@@ -43,16 +48,95 @@ fn every_number_of_the_page_is_that_of_the_json() {
         assert_eq!(digits, format!("{:.decimals$}", number * unit), "{path}: {shown}");
         compared += 1;
     }
+    compared
+}
+
+#[test]
+fn every_number_of_the_page_is_that_of_the_json() {
+    let home = Home::new();
+    let run = with_problems(&home);
+    let (document, page) = reported(&home, &run);
+    let compared = compare_numbers(&document, &page);
     assert!(compared > 300, "{compared} numbers");
-    for part in
-        ["Finished, but not complete", "held back", "page-limit", "Rows that each of the last 2 run(s) published"]
-    {
+    for part in [
+        "Finished, but not complete",
+        "held back",
+        "page-limit",
+        "Rows that analysts saw after each of the last 2 run(s)",
+        "they were made again from the archive",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     for elsewhere in ["<script", "<link", "<img", "@import", "src=", "href=", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
     assert!(page.contains("<svg") && page.contains("prefers-color-scheme: dark") && page.contains("@media print"));
+}
+
+#[test]
+fn changes_are_the_rows_of_the_table_of_changes_and_a_flattening_again_tells_none() {
+    let (home, port) = (Home::new(), free_port());
+    let report = |run: &str| {
+        let done = home.run(&["report", run, "-o", "report.html", "--json"]).expect(0);
+        let document: Value = serde_json::from_str(&done.stdout).unwrap();
+        let page = std::fs::read_to_string(home.path("report.html")).unwrap();
+        assert!(compare_numbers(&document, &page) > 30);
+        (document, page)
+    };
+    world(&home, &first_world(), 1);
+    let first = run_of(&night(&home, port, "", &[]).expect(0));
+    world(&home, &second_world(), 2);
+    let second = run_of(&night(&home, port, "", &[]).expect(0));
+    for run in [&first, &second] {
+        let told = home.duckdb(&format!(
+            "SELECT r.resource_type, count(*) FILTER (change = 'added') AS added, count(*) FILTER (change = 'changed') AS \
+             changed, count(*) FILTER (change = 'removed') AS removed FROM acme._resources r LEFT JOIN acme._changes c ON \
+             c.resource_type = r.resource_type AND c.snapshot = r.run WHERE r.run = '{run}' GROUP BY ALL ORDER BY 1"
+        ));
+        assert_eq!(report(run).0["run"]["changes"], Value::Array(told));
+    }
+    let again = run_of(&home.run(&["rerun", "nightly", "--json", "-q"]).expect(0));
+    let (document, page) = report(&again);
+    assert!(page.contains(&format!("None: what the server sent is that of {second}")), "{page}");
+    let rows: Vec<&Value> =
+        document["history"].as_array().unwrap().iter().map(|one| &one["rows"]["location"]).collect();
+    assert_eq!(rows, [40, 40, 40], "a table that stayed as it was is seen as before");
+    assert_eq!(document["quality"]["not_looked_at"], serde_json::json!([]));
+
+    // A night that brings less: nothing of it is shown, so nothing of it changed.
+    world(&home, &first_world(), 3);
+    let third = run_of(&night(&home, port, "publish = \"never\"", &[]).expect(5));
+    let (document, page) = report(&third);
+    assert_eq!(document["run"].get("changes"), None);
+    assert!(page.contains("Analysts see what they saw before"), "{page}");
+}
+
+#[test]
+fn what_is_held_back_is_judged_as_if_it_were_shown() {
+    let home = Home::new();
+    let night = |publish: &str| {
+        let mut command = home.fhirvest(&["--jobs", &shipped(), "run", "provider-directory", "--json"]);
+        let done = Done::from(command.env("FHIRVEST__PUBLISH", publish).output().unwrap());
+        let run = run_of(&done);
+        reported(&home, &run).0
+    };
+    let (shown, held) = (night("complete"), night("never"));
+    let tables = held["run"]["tables"].as_array().unwrap().len();
+    assert!(tables > 10 && held["quality"]["from_archive"].as_array().unwrap().len() == tables, "{held}");
+    assert_eq!(shown["quality"]["from_archive"], serde_json::json!([]));
+    for what in ["columns", "npi", "references", "roles"] {
+        assert_eq!(held["quality"][what], shown["quality"][what], "{what}");
+        assert!(!held["quality"][what].is_null() && held["quality"][what] != serde_json::json!([]), "{what}");
+    }
+    // Ages are those of another second.
+    let aged = |one: &Value| one["quality"]["staleness"].as_array().unwrap().len();
+    assert!(aged(&held) > 5 && aged(&held) == aged(&shown));
+
+    // Without the archive it is said that nothing can be said.
+    std::fs::remove_dir_all(home.path("lake/archive")).unwrap();
+    let (document, page) = reported(&home, held["run"]["run"].as_str().unwrap());
+    assert_eq!(document["quality"]["not_looked_at"].as_array().unwrap().len(), tables);
+    assert!(page.contains("its rows are not kept any more"), "{page}");
 }
 
 #[test]
@@ -120,7 +204,7 @@ fn the_help_desk_is_told_code_and_time_and_nothing_of_a_person() {
         ),
     );
     let output = home.fhirvest(&["run", "--json"]).env("ACME_KEY", "wr0ng-s3cret").output().unwrap();
-    let run = crate::harness::Done::from(output).expect(3).report()["run"].as_str().unwrap().to_owned();
+    let run = Done::from(output).expect(3).report()["run"].as_str().unwrap().to_owned();
     let text = home.run(&["support", &run]).expect(0).stdout;
     for part in ["test (local)", "acme", "Location: response code 401, Unauthorized", " UTC"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -159,7 +243,7 @@ fn a_text_file_has_the_numbers_and_a_program_gets_the_report_whatever_it_does_wi
 fn log_lines_as_json_say_whose_they_are() {
     let home = Home::new();
     let output = home.fhirvest(&["--jobs", &shipped(), "-v", "--log-format", "json", "run", "provider-directory"]);
-    let done = crate::harness::Done::from({ output }.output().unwrap()).expect(0);
+    let done = Done::from({ output }.output().unwrap()).expect(0);
     let lines: Vec<Value> = done.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let page = lines.iter().find(|line| line["message"] == "page").unwrap_or_else(|| panic!("{}", done.stderr));
     assert_eq!(page["span"]["job"], "provider-directory", "{page}");

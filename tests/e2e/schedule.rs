@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::harness::Home;
 
-fn job(home: &Home, name: &str, schedule: &str) {
+pub(crate) fn job(home: &Home, name: &str, schedule: &str) {
     home.write(
         &format!("jobs/{name}.toml"),
         &format!(
@@ -23,13 +23,13 @@ fn job(home: &Home, name: &str, schedule: &str) {
 }
 
 /// `fhirvest schedule`, with the address that it serves.
-struct Scheduler {
+pub(crate) struct Scheduler {
     child: Child,
     address: String,
 }
 
 impl Scheduler {
-    fn start(home: &Home, clock: &str) -> Self {
+    pub(crate) fn start(home: &Home, clock: &str) -> Self {
         let mut command = home.fhirvest(&["schedule", "--listen", "127.0.0.1:0", "--clock", clock]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
@@ -39,7 +39,7 @@ impl Scheduler {
         Self { child, address }
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -98,7 +98,7 @@ pub(crate) fn check_metrics(text: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut checker) = checker else {
-        // Debian's package prometheus has it.
+        eprintln!("skipped: no promtool here (Debian: apt-get install prometheus)");
         return;
     };
     checker.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -185,6 +185,7 @@ fn the_same_schedule_for_cron_and_systemd() {
     let called = std::fs::read_to_string(units.join("called")).unwrap();
     assert!(called.contains("enable --now fhirvest-nightly.timer fhirvest-weekdays.timer"), "{called}");
     if !Path::new("/usr/bin/systemd-analyze").exists() {
+        eprintln!("skipped: no systemd-analyze here (Debian: apt-get install systemd)");
         return;
     }
     for name in ["nightly", "weekdays"] {

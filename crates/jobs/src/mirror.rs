@@ -18,7 +18,7 @@ use crate::{
     config::Settings,
     ledger::{Ledger, RunState, Unpublished},
     retention::{self, Keep, Pruned},
-    run::RunError,
+    run::{RunError, TableReport, TableState},
 };
 
 /// Files that go to or come from the store at once.
@@ -311,6 +311,30 @@ pub async fn lake(settings: &Settings) -> Result<Lake, RunError> {
     let Some(mut mirror) = Mirror::of(settings)? else { return Ok(folder(settings)) };
     let turn = mirror.turn().await?;
     mirror.pull(&turn).await?;
+    Ok(mirror.lake)
+}
+
+/// As [`lake`], with the tables that a run published and, where it held some back, its archive: what its report is made of.
+///
+/// # Errors
+/// As [`Mirror::pull`]; there is no such run, or it is not over; an object is gone or damaged.
+pub async fn lake_of_run(settings: &Settings, run: &str) -> Result<Lake, RunError> {
+    let Some(mut mirror) = Mirror::of(settings)? else { return Ok(folder(settings)) };
+    let turn = mirror.turn().await?;
+    mirror.pull(&turn).await?;
+    let report = crate::report::of_run(&Ledger::open(&mirror.lake.ledger_path())?, run)?;
+    let (held, shown): (Vec<_>, Vec<_>) = report.tables.iter().partition(|table| table.state == TableState::Held);
+    let snapshot = |table: &TableReport| {
+        let name = table.snapshot.as_deref().unwrap_or(&report.run);
+        format!("{}/", mirror.lake.below(&mirror.lake.snapshot_dir(&table.table, &report.source, name)))
+    };
+    let folders: Vec<String> = shown.into_iter().map(snapshot).collect();
+    let of_tables = |name: &str| folders.iter().any(|folder| name.starts_with(folder.as_str()));
+    let wanted = mirror.files().iter().filter(|(name, _)| of_tables(name));
+    mirror.fetch(wanted.map(|(name, object)| (name.clone(), object.clone())).collect()).await?;
+    if !held.is_empty() {
+        mirror.fetch_archive(report.archive_run.as_deref().unwrap_or(&report.run)).await?;
+    }
     Ok(mirror.lake)
 }
 

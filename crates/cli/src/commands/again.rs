@@ -30,7 +30,7 @@ async fn again(global: &Global, name: &str, options: AgainOptions, json: bool) -
 }
 
 /// The job that a run or a job's own name stands for.
-fn job_of<'a>(global: &Global, name: &'a str) -> Result<(Job, Option<&'a str>), Failure> {
+pub(super) fn job_of<'a>(global: &Global, name: &'a str) -> Result<(Job, Option<&'a str>), Failure> {
     let loader = super::loader(global, super::lake_flag(global));
     let known = loader.job_names().unwrap_or_default();
     if known.iter().any(|one| one == name) {

@@ -1,9 +1,11 @@
 //! `fhirvest report` and `fhirvest support`.
 
 use fhirvest_jobs::{
+    config::Settings,
     ledger::Ledger,
     report,
     run::{Exit, RunError},
+    views::ViewSet,
 };
 use fhirvest_lake::{Lake, durable};
 
@@ -14,8 +16,11 @@ use crate::{
 };
 
 pub(crate) async fn report(global: &Global, arguments: &Report) -> Result<Exit, Failure> {
-    let (lake, ledger) = open(global).await?;
-    let document = report::document(&lake, &ledger, &arguments.run)?;
+    let settings = settings(global)?;
+    let lake = fhirvest_jobs::mirror::lake_of_run(&settings, &arguments.run).await?;
+    let ledger = ledger(&lake, &settings)?;
+    let views = views_of(global, &arguments.run);
+    let document = report::document(&lake, &ledger, &arguments.run, views.as_ref())?;
     if arguments.json.json {
         output::json(&document)?;
     }
@@ -31,18 +36,27 @@ pub(crate) async fn report(global: &Global, arguments: &Report) -> Result<Exit, 
 }
 
 pub(crate) async fn support(global: &Global, arguments: &Support) -> Result<Exit, Failure> {
-    let (_, ledger) = open(global).await?;
+    let settings = settings(global)?;
+    let ledger = ledger(&fhirvest_jobs::mirror::lake(&settings).await?, &settings)?;
     output::data(report::support(&report::of_run(&ledger, &arguments.run)?).trim_end())?;
     Ok(Exit::Done)
 }
 
-/// The lake of the configuration, which has to be there.
-async fn open(global: &Global) -> Result<(Lake, Ledger), Failure> {
-    let settings = super::loader(global, super::lake_flag(global)).settings("report")?;
-    let lake = fhirvest_jobs::mirror::lake(&settings).await?;
+fn settings(global: &Global) -> Result<Settings, Failure> {
+    Ok(super::loader(global, super::lake_flag(global)).settings("report")?)
+}
+
+/// The ledger of a lake, which has to be there.
+fn ledger(lake: &Lake, settings: &Settings) -> Result<Ledger, Failure> {
     if !lake.ledger_path().exists() {
         return Err(Failure::usage(format!("there is no lake at {}: `fhirvest run` makes one", settings.lake)));
     }
-    let ledger = Ledger::open(&lake.ledger_path()).map_err(RunError::from)?;
-    Ok((lake, ledger))
+    Ok(Ledger::open(&lake.ledger_path()).map_err(RunError::from)?)
+}
+
+/// The views of the job of a run, as they are today; none where the job is gone or cannot be used, which is no reason not
+/// to tell what happened.
+fn views_of(global: &Global, run: &str) -> Option<ViewSet> {
+    let (job, _) = super::again::job_of(global, run).ok()?;
+    ViewSet::compile(&job.views).ok()
 }

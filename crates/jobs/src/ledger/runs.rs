@@ -274,6 +274,19 @@ impl Ledger {
         found.map(|record| self.readable(record)).transpose()
     }
 
+    /// The last runs of a job that ended, up to a run, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn ended_until(&self, job: &str, run: &str, limit: usize) -> Result<Vec<RunRecord>, LedgerError> {
+        let query = "SELECT * FROM run WHERE job = ?1 AND run <= ?2 AND state = 'finished' ORDER BY run DESC LIMIT ?3";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.sql(self.connection.prepare(query).and_then(|mut statement| {
+            statement.query_map(params![job, run, limit], |row| Ok(record(row)))?.collect::<rusqlite::Result<Vec<_>>>()
+        }))?;
+        rows.into_iter().map(|row| self.readable(row)).collect()
+    }
+
     /// The newest run of a job that crawls and is not over.
     ///
     /// # Errors

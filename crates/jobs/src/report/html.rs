@@ -15,29 +15,36 @@ const NULLS_SHOWN: f64 = 0.05;
 #[must_use]
 pub fn html(document: &Document) -> String {
     let run = &document.run;
+    let body = page! {
+        header { h1 { (run.run) } (headline(document)) (facts(document)) }
+        main {
+            (resources(document))
+            (tables(document))
+            (changes(document))
+            (quality(&document.quality))
+            @if let Some(traffic) = &run.traffic { (requests(traffic)) }
+            (failures(document))
+        }
+        footer { p.soft {
+            "Made by fhirvest " (document.fhirvest_version) " from the lake's ledger, archive and Parquet files."
+        } }
+    };
+    whole(&format!("fhirvest: {}", run.run), None, &body)
+}
+
+/// A page of this program: one file with its look inside, loaded again every so many seconds where that is said.
+pub(crate) fn whole(title: &str, again_after: Option<u32>, body: &Markup) -> String {
     page! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "fhirvest: " (run.run) }
+                @if let Some(seconds) = again_after { meta http-equiv="refresh" content=(seconds); }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                header { h1 { (run.run) } (headline(document)) (facts(document)) }
-                main {
-                    (resources(document))
-                    (tables(document))
-                    (changes(document))
-                    (quality(&document.quality))
-                    @if let Some(traffic) = &run.traffic { (requests(traffic)) }
-                    (failures(document))
-                }
-                footer { p.soft {
-                    "Made by fhirvest " (document.fhirvest_version) " from the lake's ledger, archive counts and Parquet files."
-                } }
-            }
+            body { (body) }
         }
     }
     .into_string()
@@ -71,7 +78,8 @@ fn grouped(value: u64) -> String {
     text
 }
 
-fn time(at: DateTime<Utc>) -> String {
+/// A moment, as every page shows it.
+pub(crate) fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
@@ -170,7 +178,7 @@ fn tables(document: &Document) -> Markup {
                 } }
             } }
             details {
-                summary { "Rows that each of the last " (history.len()) " run(s) published" }
+                summary { "Rows that analysts saw after each of the last " (history.len()) " run(s)" }
                 div.scroll { table {
                     thead { tr { th { "table" } @for run in history { th.n { (run.started_at.format("%m-%d %H:%M")) } } } }
                     tbody { @for table in &document.run.tables { tr {
@@ -196,25 +204,37 @@ fn state(table: &TableReport) -> &'static str {
     }
 }
 
-/// What differs from the snapshot before, by rows. A table that was held back has not changed for anybody.
+/// What analysts see otherwise than before: the counts of the rows of `_changes`.
 fn changes(document: &Document) -> Markup {
-    let published = |(_, table): &(usize, &TableReport)| table.state == TableState::Published;
-    let tables = || document.run.tables.iter().enumerate().filter(published);
-    let compared = tables().filter_map(|(place, table)| Some((place, table, table.previous_rows?)));
-    let changed: Vec<_> = compared.clone().filter(|(_, table, before)| table.rows != *before).collect();
+    let run = &document.run;
+    let status = |name: &str| run.resources.iter().find(|one| one.resource_type == name).map(|one| one.status);
+    let shown = |name: &str| run.changes.iter().any(|one| one.resource_type == name);
+    let unseen: Vec<&str> =
+        run.resources.iter().map(|one| one.resource_type.as_str()).filter(|name| !shown(name)).collect();
     page! {
         h2 { "Changes since the last snapshot" }
-        @if compared.clone().next().is_none() { p.soft { "No table was published that has a snapshot before it." } }
-        @else if changed.is_empty() { p { "Every published table has as many rows as before." } }
-        @else { div.scroll { table {
-            thead { tr { th { "table" } th.n { "before" } th.n { "now" } th.n { "difference" } } }
-            tbody { @for (place, table, before) in changed { tr {
-                th scope="row" { (table.table) }
-                td.n { (number(&format!("/run/tables/{place}/previous_rows"), before)) }
-                td.n { (number(&format!("/run/tables/{place}/rows"), table.rows)) }
-                td.n { (if table.rows > before { "+" } else { "−" }) (grouped(table.rows.abs_diff(before))) }
-            } } }
-        } } }
+        @if run.changes.is_empty() {
+            p { @match &run.archive_run {
+                Some(archive) => { "None: what the server sent is that of " (archive) ", and was compared then." }
+                None => "Analysts see what they saw before: no resource type of this run is shown.",
+            } }
+        } @else {
+            div.scroll { table.narrow {
+                thead { tr { th { "type" } th.n { "added" } th.n { "changed" } th.n { "removed" } } }
+                tbody { @for (place, one) in run.changes.iter().enumerate() { tr {
+                    @let path = |key: &str| format!("/run/changes/{place}/{key}");
+                    th scope="row" { (one.resource_type) }
+                    td.n { (number(&path("added"), one.added)) }
+                    td.n { (number(&path("changed"), one.changed)) }
+                    td.n { @if status(&one.resource_type) == Some(Status::Partial) { "cannot be told" }
+                        @else { (number(&path("removed"), one.removed)) } }
+                } } }
+            } }
+            p.soft {
+                "Each is a row of " code { "_changes" } "; a type that was not there before is all added."
+                @if !unseen.is_empty() { " Not shown, and so without changes: " (unseen.join(", ")) "." }
+            }
+        }
     }
 }
 
@@ -277,14 +297,19 @@ fn quality(quality: &Quality) -> Markup {
                 } }
             }
         }
+        @if !quality.from_archive.is_empty() {
+            p.soft { "Analysts do not see these tables; they were made again from the archive to be looked at: "
+                (quality.from_archive.join(", ")) "." }
+        }
         @if !quality.not_looked_at.is_empty() {
-            p.soft { "Not looked at: " @for (table, reason) in &quality.not_looked_at { (table) " (" (reason) "); " } }
+            p { "Not looked at:" }
+            ul { @for (table, reason) in &quality.not_looked_at { li { (table) ": " (reason) } } }
         }
     }
 }
 
 fn days(up_to: Option<i64>) -> String {
-    up_to.map_or_else(|| "more".to_owned(), |days| format!("≤ {days}"))
+    up_to.map_or_else(|| "more".to_owned(), |days| format!("≤\u{a0}{days}"))
 }
 
 fn requests(traffic: &Traffic) -> Markup {

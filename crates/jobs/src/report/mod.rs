@@ -12,16 +12,18 @@ use fhirvest_lake::Lake;
 use serde::Serialize;
 
 pub use html::html;
+pub(crate) use html::{time, whole};
 pub use quality::{AgeBucket, ColumnQuality, NpiQuality, Quality, ReferenceQuality, RoleQuality, Staleness};
 pub use support::support;
 
 use crate::{
     ledger::Ledger,
-    run::{Exit, RunError, RunReport, TableState},
+    run::{Exit, RunError, RunReport, TableReport, TableState},
+    views::ViewSet,
 };
 
 /// The look of every page that this program makes: light and dark, on paper and on a phone.
-pub const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// Runs that a report looks back on, its own included.
 const LOOKED_BACK: usize = 10;
@@ -48,7 +50,7 @@ pub struct PastRun {
     pub started_at: DateTime<Utc>,
     /// How it ended.
     pub exit_code: Exit,
-    /// Rows of the tables that it published.
+    /// Rows of its tables that analysts saw when it was over.
     pub rows: BTreeMap<String, u64>,
 }
 
@@ -62,29 +64,31 @@ pub fn of_run(ledger: &Ledger, run: &str) -> Result<RunReport, RunError> {
     serde_json::from_str(text).map_err(|_| RunError::NotOver { run: run.to_owned() })
 }
 
-/// Gathers what the page shows.
+/// Gathers what the page shows. `views` are those of the run's job as they are today, if it is still there: with them what
+/// was held back is made again from the archive, to be judged.
 ///
 /// # Errors
 /// There is no such run, it is not over, or the lake cannot be read.
-pub fn document(lake: &Lake, ledger: &Ledger, run: &str) -> Result<Document, RunError> {
+pub fn document(lake: &Lake, ledger: &Ledger, run: &str, views: Option<&ViewSet>) -> Result<Document, RunError> {
     let report = of_run(ledger, run)?;
-    let records = ledger.runs(Some(&report.job), usize::MAX)?;
-    let before = records.into_iter().filter(|one| one.run.as_str() <= run);
-    let past = before.filter_map(|one| serde_json::from_str::<RunReport>(one.report.as_deref()?).ok());
-    let mut history: Vec<PastRun> = past.take(LOOKED_BACK).map(|one| PastRun::of(&one)).collect();
+    let records = ledger.ended_until(&report.job, run, LOOKED_BACK)?;
+    let past = records.iter().filter_map(|one| serde_json::from_str::<RunReport>(one.report.as_deref()?).ok());
+    let mut history: Vec<PastRun> = past.map(|one| PastRun::of(&one)).collect();
     history.reverse();
-    let quality = quality::look(lake, &report)?;
+    let quality = quality::look(lake, &report, views)?;
     Ok(Document { run: report, history, quality, fhirvest_version: env!("CARGO_PKG_VERSION") })
 }
 
 impl PastRun {
     fn of(report: &RunReport) -> Self {
-        let published = report.tables.iter().filter(|table| table.state == TableState::Published);
+        // A table that a re-run left as it was is seen as before.
+        let seen = |table: &&TableReport| matches!(table.state, TableState::Published | TableState::Unchanged);
+        let seen = report.tables.iter().filter(seen);
         Self {
             run: report.run.clone(),
             started_at: report.started_at,
             exit_code: report.exit_code,
-            rows: published.map(|table| (table.table.clone(), table.rows)).collect(),
+            rows: seen.map(|table| (table.table.clone(), table.rows)).collect(),
         }
     }
 }

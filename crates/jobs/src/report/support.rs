@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use chrono::{DateTime, Utc};
 use fhirvest_crawler::ending::Status;
 
+use super::time;
 use crate::run::{Answer, RunReport};
 
 /// The text about a run.
@@ -63,10 +63,6 @@ fn origin(address: &str) -> String {
         Ok(url) => url.origin().ascii_serialization(),
         Err(_) => "unknown".to_owned(),
     }
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// HTTP's own words for a code.

@@ -248,12 +248,16 @@ impl Batch<'_> {
         let source = &self.job.source.name;
         let known = current.iter().find(|one| one.source == *source && one.table == SEEN);
         let run = &self.record.run;
-        let mut crawled = Vec::new();
+        let (mut crawled, mut shown) = (Vec::new(), BTreeSet::new());
         for (name, status) in statuses {
             let scope = changes::scope(name, *status, self.rules.publish, tables);
             let came = matches!(status, Status::Complete | Status::Empty | Status::Partial);
             if !came || (self.again.is_some() && scope == Scope::Unseen) {
                 continue;
+            }
+            // What is not shown changes nothing for anybody: to tell of no changes would be to say that it is the same.
+            if scope != Scope::Unseen {
+                shown.insert(name.clone());
             }
             let index = changes::index(self.lake, source, self.archive(), run, name, scope).map_err(of_store)?;
             crawled.push(index);
@@ -270,7 +274,8 @@ impl Batch<'_> {
         let metadata = self.metadata();
         let output = Output { changes: &changes, seen: &seen, metadata: &metadata };
         let merged = lake_changes::merge(self.archive(), before, crawled, output)?;
-        let counts = merged.counts.into_iter().map(|one| Changes {
+        let seen = merged.counts.into_iter().filter(|one| shown.contains(&one.resource_type));
+        let counts = seen.map(|one| Changes {
             resource_type: one.resource_type,
             added: one.added,
             changed: one.changed,

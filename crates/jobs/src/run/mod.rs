@@ -31,6 +31,7 @@ pub(crate) use publish::{files_of, render_views_sql as views_sql_text};
 pub use refresh::Refreshed;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
 pub use tables::StoreError;
+pub(crate) use tables::archive_into;
 pub use traffic::{Answer, LatencyBucket, Traffic};
 
 use crate::{

@@ -78,30 +78,8 @@ impl Flattening<'_> {
             let options = TableOptions { memory_budget: share, ..TableOptions::default() };
             writers.push(TableWriter::new(self.spec(shape), &folder, options).map_err(lake)?);
         }
-        let mut counts = vec![TableCounts::default(); tables.len()];
-        let mut failures = Vec::new();
-        for (number, plan) in self.views.plans.iter().enumerate() {
-            let path =
-                self.lake.archive_dir(self.source, self.run).join(format!("{}.ndjson.zst", plan.resource_type()));
-            let feeds_any = tables.iter().any(|shape| shape.feeds.iter().any(|feed| feed.plan == number));
-            if !feeds_any || !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
-                continue;
-            }
-            let read = super::archived::blocks(self.lake, self.source, self.run, plan.resource_type())
-                .map_err(FlattenError::Store)?;
-            let place = |table: &Table| tables.iter().position(|shape| shape.name == table.name);
-            let sinks: Vec<Option<usize>> = plan.tables().iter().map(place).collect();
-            let route = Route { plan, sinks: sinks.clone() };
-            let done = flatten::flatten(&[route], &mut writers, flatten::cores(), read)?;
-            for (place, more) in sinks.iter().zip(done.counts.into_iter().flatten()) {
-                if let Some(sum) = place.and_then(|place| counts.get_mut(place)) {
-                    *sum = flatten::sum([std::mem::take(sum), more]);
-                }
-            }
-            let room = flatten::FAILURES_KEPT.saturating_sub(failures.len());
-            let named = done.failures.into_iter().take(room);
-            failures.extend(named.map(|(_, failure)| NamedFailure::new(failure, plan.resource_type(), plan.tables())));
-        }
+        let (counts, failures) =
+            archive_into(self.lake, self.source, self.run, self.views, tables, types, &mut writers)?;
         let mut finished = Vec::new();
         for ((shape, writer), counts) in tables.iter().zip(writers).zip(counts) {
             let files = writer.finish().map_err(lake)?;
@@ -126,6 +104,45 @@ impl Flattening<'_> {
             metadata,
         }
     }
+}
+
+/// Sends the rows that the named tables get from the archive files of `types` to their sinks, which stand in the order of
+/// the tables; gives what became of the resources, by table, and the reasons of the first failures.
+///
+/// # Errors
+/// The archive cannot be read or a sink fails.
+pub(crate) fn archive_into<S: TableSink<Error = StoreError>>(
+    lake: &Lake,
+    source: &str,
+    run: &str,
+    views: &ViewSet,
+    tables: &[&TableShape],
+    types: &[String],
+    sinks: &mut [S],
+) -> Result<(Vec<TableCounts>, Vec<NamedFailure>), FlattenError<StoreError>> {
+    let mut counts = vec![TableCounts::default(); tables.len()];
+    let mut failures = Vec::new();
+    for (number, plan) in views.plans.iter().enumerate() {
+        let path = lake.archive_dir(source, run).join(format!("{}.ndjson.zst", plan.resource_type()));
+        let feeds_any = tables.iter().any(|shape| shape.feeds.iter().any(|feed| feed.plan == number));
+        if !feeds_any || !types.iter().any(|one| one == plan.resource_type()) || !path.exists() {
+            continue;
+        }
+        let read = super::archived::blocks(lake, source, run, plan.resource_type()).map_err(FlattenError::Store)?;
+        let place = |table: &Table| tables.iter().position(|shape| shape.name == table.name);
+        let of_plan: Vec<Option<usize>> = plan.tables().iter().map(place).collect();
+        let route = Route { plan, sinks: of_plan.clone() };
+        let done = flatten::flatten(&[route], sinks, flatten::cores(), read)?;
+        for (place, more) in of_plan.iter().zip(done.counts.into_iter().flatten()) {
+            if let Some(sum) = place.and_then(|place| counts.get_mut(place)) {
+                *sum = flatten::sum([std::mem::take(sum), more]);
+            }
+        }
+        let room = flatten::FAILURES_KEPT.saturating_sub(failures.len());
+        let named = done.failures.into_iter().take(room);
+        failures.extend(named.map(|(_, failure)| NamedFailure::new(failure, plan.resource_type(), plan.tables())));
+    }
+    Ok((counts, failures))
 }
 
 impl TableSink for TableWriter {

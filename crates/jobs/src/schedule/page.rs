@@ -1,46 +1,39 @@
 //! The scheduler's page: jobs, last runs, next times, coverage. One file, no scripts, nothing from elsewhere.
 
-use chrono::{DateTime, Utc};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{Board, JobOnBoard};
-use crate::{report::STYLE, run::Exit};
+use crate::{
+    report::{time, whole},
+    run::Exit,
+};
+
+/// Seconds after which a browser loads the page again.
+const AGAIN_AFTER: u32 = 30;
 
 /// Renders the page.
 #[must_use]
 pub fn page(board: &Board) -> String {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="refresh" content="30";
-                title { "fhirvest schedule" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { "fhirvest schedule" }
-                    p { "As of " (time(board.at)) ". " @if board.draining { strong { "Stopping." } } }
-                    @if let Some(problem) = &board.reload_problem {
-                        p.bad { "The jobs could not be read again; the old ones stay:" }
-                        pre { (problem) }
-                    }
-                }
-                main {
-                    div.scroll { table {
-                        thead { tr {
-                            th { "job" } th { "schedule" } th { "next" } th { "state" } th { "last run" } th { "ended" }
-                            th { "coverage" }
-                        } }
-                        tbody { @for job in &board.jobs { (row(job)) } }
-                    } }
-                }
+    let body = html! {
+        header {
+            h1 { "fhirvest schedule" }
+            p { "As of " (time(board.at)) ". " @if board.draining { strong { "Stopping." } } }
+            @if let Some(problem) = &board.reload_problem {
+                p.bad { "The jobs could not be read again; the old ones stay:" }
+                pre { (problem) }
             }
         }
-    }
-    .into_string()
+        main {
+            div.scroll { table {
+                thead { tr {
+                    th { "job" } th { "schedule" } th { "next" } th { "state" } th { "last run" } th { "ended" }
+                    th { "coverage" }
+                } }
+                tbody { @for job in &board.jobs { (row(job)) } }
+            } }
+        }
+    };
+    whole("fhirvest schedule", Some(AGAIN_AFTER), &body)
 }
 
 fn row(job: &JobOnBoard) -> Markup {
@@ -69,8 +62,4 @@ fn row(job: &JobOnBoard) -> Markup {
             None => { td { "–" } td { "–" } td { "–" } }
         }
     } }
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
