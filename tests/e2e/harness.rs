@@ -1,7 +1,7 @@
 //! A folder of its own for each test, the binary, a sandbox, and DuckDB through its Python wheel.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -10,6 +10,12 @@ use serde_json::Value;
 
 pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Says that a part of a test needs a program that is not here. Written past the test runner, which would keep it to itself.
+pub(crate) fn skipped(what: &str, package: &str) {
+    let line = format!("skipped, for want of a program: {what} (Debian: apt-get install {package})");
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A temporary folder with copies of the project's configuration and jobs.

@@ -17,6 +17,7 @@ mod login;
 mod mistakes;
 mod nine_jobs;
 mod object_store;
+mod pages;
 mod patient;
 mod platforms;
 mod refreshed;

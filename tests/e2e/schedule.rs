@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::Home;
+use crate::harness::{Home, skipped};
 
 pub(crate) fn job(home: &Home, name: &str, schedule: &str) {
     home.write(
@@ -98,7 +98,7 @@ pub(crate) fn check_metrics(text: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut checker) = checker else {
-        eprintln!("skipped: no promtool here (Debian: apt-get install prometheus)");
+        skipped("promtool checks the metrics", "prometheus");
         return;
     };
     checker.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -185,7 +185,7 @@ fn the_same_schedule_for_cron_and_systemd() {
     let called = std::fs::read_to_string(units.join("called")).unwrap();
     assert!(called.contains("enable --now fhirvest-nightly.timer fhirvest-weekdays.timer"), "{called}");
     if !Path::new("/usr/bin/systemd-analyze").exists() {
-        eprintln!("skipped: no systemd-analyze here (Debian: apt-get install systemd)");
+        skipped("systemd-analyze verifies the units", "systemd");
         return;
     }
     for name in ["nightly", "weekdays"] {
