@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Done, Home, Sandbox, workspace};
+use crate::{
+    harness::{Done, Home, Sandbox, workspace},
+    schedule::{Scheduler, until},
+};
 
 /// The S3 server, ended with the test.
 struct S3 {
@@ -176,6 +179,77 @@ fn a_machine_without_a_crawl_flattens_verifies_and_prunes() {
     let mut expected = expected(&url);
     expected["runs"] = json!(3);
     assert_eq!(home.duckdb_in("copy/the/lake", ROWS)[0], expected);
+}
+
+#[test]
+fn a_machine_that_has_nothing_tells_what_became_of_a_run() {
+    let (home, s3) = (Home::new(), S3::start());
+    let (_sandbox, url) = sandbox(&home);
+    s3.run(&home, "acme", &url).expect(0);
+    let mut sample = s3.fhirvest(&home, "acme", &url);
+    let job = std::fs::read_to_string(home.path("jobs/acme.toml")).unwrap();
+    home.write(
+        "jobs/acme.toml",
+        &job.replace("[resources.Location]\npage_size = 50", "[resources.Location]\npage_size = 20"),
+    );
+    let partial = Done::from(sample.args(["--max-pages", "1"]).output().unwrap()).expect(5).report();
+    let run = partial["run"].as_str().unwrap();
+    // The job is there, and what it needs of the lake comes from the store.
+    let other = Home::new();
+    other.write("jobs/acme.toml", &std::fs::read_to_string(home.path("jobs/acme.toml")).unwrap());
+    let ask = |home: &Home, arguments: &[&str]| {
+        let mut command = home.fhirvest(&[&["--lake", &s3.lake()], arguments].concat());
+        s3.sign_in(&mut command);
+        Done::from(command.output().unwrap()).expect(0).stdout
+    };
+    let told = |home: &Home| -> Value { serde_json::from_str(&ask(home, &["report", run, "--json"])).unwrap() };
+    let (there, here) = (told(&home), told(&other));
+    assert_eq!(there, here);
+    assert_eq!(here["quality"]["not_looked_at"], json!([]), "{here}");
+    assert_eq!(here["quality"]["from_archive"], json!(["location"]), "{here}");
+    assert!(here["quality"]["columns"].as_array().unwrap().len() > 10, "{here}");
+    assert!(ask(&other, &["report", run, "-o", "-"]).contains("held back"));
+    assert!(ask(&other, &["support", run]).contains("Location: partial, ended by page-limit"));
+    assert_eq!(serde_json::from_str::<Value>(&ask(&other, &["runs", run, "--json"])).unwrap(), partial);
+}
+
+#[test]
+fn a_scheduler_knows_what_another_machine_has_run_and_catches_up_once() {
+    let (home, s3) = (Home::new(), S3::start());
+    let (_sandbox, url) = sandbox(&home);
+    let machine = || {
+        let home = Home::new();
+        s3.fhirvest(&home, "acme", &url);
+        let job = std::fs::read_to_string(home.path("jobs/acme.toml")).unwrap();
+        home.write("jobs/acme.toml", &job.replace("views =", "schedule = \"15 2 * * *\"\nviews ="));
+        home
+    };
+    let start = |home: &Home, clock: &str| {
+        let mut command =
+            home.fhirvest(&["--lake", &s3.lake(), "schedule", "--listen", "127.0.0.1:0", "--clock", clock]);
+        s3.sign_in(&mut command);
+        Scheduler::of(command)
+    };
+    let runs = |home: &Home| -> Vec<Value> {
+        let mut command = home.fhirvest(&["--lake", &s3.lake(), "runs", "--json"]);
+        s3.sign_in(&mut command);
+        serde_json::from_str(&Done::from(command.output().unwrap()).expect(0).stdout).unwrap()
+    };
+    s3.run(&home, "acme", &url).expect(0);
+    // Years later, on a machine that has nothing: one of all the nights is caught up.
+    let second = machine();
+    let mut scheduler = start(&second, "2036-05-01T12:00:00Z*2");
+    until("the run that was missed", || scheduler.get("/").1.contains("20360501T12"));
+    scheduler.signal("-TERM");
+    assert_eq!(scheduler.child.wait().unwrap().code(), Some(0));
+    assert_eq!(runs(&second).len(), 2);
+    // And a third one has nothing to do before its time.
+    let third = machine();
+    let scheduler = start(&third, "2036-05-02T00:00:00Z*1");
+    let page = scheduler.get("/").1;
+    assert!(page.contains("20360501T12") && !page.contains("its time was missed"), "{page}");
+    drop(scheduler);
+    assert_eq!(runs(&third).len(), 2);
 }
 
 #[test]

@@ -24,13 +24,16 @@ pub(crate) fn job(home: &Home, name: &str, schedule: &str) {
 
 /// `fhirvest schedule`, with the address that it serves.
 pub(crate) struct Scheduler {
-    child: Child,
+    pub(crate) child: Child,
     address: String,
 }
 
 impl Scheduler {
     pub(crate) fn start(home: &Home, clock: &str) -> Self {
-        let mut command = home.fhirvest(&["schedule", "--listen", "127.0.0.1:0", "--clock", clock]);
+        Self::of(home.fhirvest(&["schedule", "--listen", "127.0.0.1:0", "--clock", clock]))
+    }
+
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -48,7 +51,7 @@ impl Scheduler {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
@@ -62,7 +65,7 @@ impl Drop for Scheduler {
 }
 
 /// Waits for something that has to come; how long that takes says nothing.
-fn until(what: &str, mut come: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut come: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !come() {
         assert!(begun.elapsed() < Duration::from_secs(120), "{what} did not come");

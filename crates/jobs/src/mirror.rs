@@ -292,6 +292,11 @@ fn entries(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, RunError> {
     Ok(found.map(|entry| entry.map(|entry| entry.into_path())).collect::<Result<_, _>>().map_err(failed)?)
 }
 
+/// Whether a lake is in an object store.
+pub(crate) fn is_remote(settings: &Settings) -> bool {
+    Remote::is_url(&settings.lake)
+}
+
 /// The local folder of a lake: itself, or where one in an object store is worked on. Nothing is asked, so of the latter it
 /// holds what this machine last knew.
 #[must_use]

@@ -123,13 +123,6 @@ impl Entry {
         }
     }
 
-    /// Whether a run has begun since the planned time that is not ours: of a second scheduler, of cron, or by hand. A ledger
-    /// that cannot be read is the run's to complain about.
-    fn was_run_by_somebody_else(&self) -> bool {
-        let past = Past::of(&self.job).ok().filter(|past| self.because.is_none() && !past.unfinished);
-        past.and_then(|past| past.last_start).is_some_and(|start| start >= self.planned)
-    }
-
     /// A server asked to be left alone until then: where that is sooner than the next time, the job goes on then.
     fn not_before(&mut self, until: Option<DateTime<Utc>>, now: DateTime<Utc>) {
         let Some(until) = until.filter(|until| *until > now) else { return };
@@ -148,7 +141,8 @@ pub struct Scheduler<R> {
     entries: Vec<Entry>,
     board: watch::Sender<Board>,
     cancel: watch::Sender<bool>,
-    running: JoinSet<(String, Ended)>,
+    /// Each gives the job, and its end; none where there was nothing to do.
+    running: JoinSet<(String, Option<Ended>)>,
     reload_problem: Option<String>,
 }
 
@@ -157,8 +151,8 @@ impl<R: Runner> Scheduler<R> {
     ///
     /// # Errors
     /// None has one, or what happened before cannot be read.
-    pub fn new(runner: R, clock: Clock, jobs: Vec<Job>) -> Result<Self, ScheduleError> {
-        let entries = entries(jobs, clock.now())?;
+    pub async fn new(runner: R, clock: Clock, jobs: Vec<Job>) -> Result<Self, ScheduleError> {
+        let entries = entries(jobs, clock).await?;
         if entries.is_empty() {
             return Err(ScheduleError::Nothing);
         }
@@ -180,7 +174,7 @@ impl<R: Runner> Scheduler<R> {
     pub async fn run(
         mut self,
         mut orders: mpsc::Receiver<Order>,
-        reload: impl Fn() -> Result<Vec<Job>, ConfigError> + Send,
+        reload: impl Fn() -> Result<Vec<Job>, ConfigError> + Send + Sync,
     ) {
         for entry in &self.entries {
             let (because, next) = (entry.because.unwrap_or("its schedule"), entry.due);
@@ -192,7 +186,7 @@ impl<R: Runner> Scheduler<R> {
             let next = self.entries.iter().map(|entry| entry.due).min().unwrap_or(DateTime::<Utc>::MAX_UTC);
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Reload) => self.reload(&reload),
+                    Some(Order::Reload) => self.reload(&reload).await,
                     Some(Order::Stop) | None => break,
                 },
                 Some(ended) = self.running.join_next(), if !self.running.is_empty() => self.ended(ended),
@@ -212,22 +206,13 @@ impl<R: Runner> Scheduler<R> {
             if entry.running.is_some() {
                 entry.skipped += 1;
                 tracing::warn!(job = job.name, planned = %entry.planned, "still running: this time is skipped");
-            } else if entry.was_run_by_somebody_else() {
-                tracing::info!(job = job.name, planned = %entry.planned, "was run already: there is nothing to do");
             } else {
                 tracing::info!(job = job.name, planned = %entry.planned, because = entry.because, "due");
                 entry.running = Some(now);
                 let (runner, cancel) = (Arc::clone(&self.runner), self.cancel.subscribe());
-                self.running.spawn(async move {
-                    let name = job.name.clone();
-                    // A task of its own, so that a bug in a run ends that run only.
-                    let run = tokio::spawn(async move { runner.run(job, cancel).await });
-                    let ended = run.await.unwrap_or_else(|error| {
-                        tracing::error!(job = name, %error, "the run ended with a bug");
-                        Ended { exit: Exit::Bug, report: None }
-                    });
-                    (name, ended)
-                });
+                // What goes on or is caught up is no time of the timetable that somebody else may have served.
+                let planned = entry.because.is_none().then_some(entry.planned);
+                self.running.spawn(one(runner, job, planned, cancel));
             }
             // What was due to catch up or to go on does not use up the time that is still to come.
             if entry.planned <= now {
@@ -238,11 +223,15 @@ impl<R: Runner> Scheduler<R> {
         }
     }
 
-    fn ended(&mut self, ended: Result<(String, Ended), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(String, Option<Ended>), tokio::task::JoinError>) {
         let Ok((name, ended)) = ended else { return };
         let now = self.clock.now();
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.job.name == name) else { return };
         entry.running = None;
+        let Some(ended) = ended else {
+            tracing::info!(job = name, next = %entry.due, "was run already: there is nothing to do");
+            return;
+        };
         entry.past.note(&ended, now);
         if ended.exit == Exit::Later {
             entry.not_before(ended.report.as_ref().and_then(|report| report.retry_not_before), now);
@@ -251,9 +240,12 @@ impl<R: Runner> Scheduler<R> {
     }
 
     /// Takes over the jobs as the files have them now; a broken file keeps the old set.
-    fn reload(&mut self, read: &impl Fn() -> Result<Vec<Job>, ConfigError>) {
+    async fn reload(&mut self, read: &(impl Fn() -> Result<Vec<Job>, ConfigError> + Sync)) {
+        let entries = match read() {
+            Ok(jobs) => entries(jobs, self.clock).await,
+            Err(error) => Err(error.into()),
+        };
         let now = self.clock.now();
-        let entries = read().map_err(ScheduleError::from).and_then(|jobs| entries(jobs, now));
         let mut entries = match entries {
             Ok(entries) => entries,
             Err(error) => {
@@ -320,13 +312,36 @@ impl<R: Runner> Scheduler<R> {
 }
 
 /// The jobs that have a schedule, each with its past.
-fn entries(jobs: Vec<Job>, now: DateTime<Utc>) -> Result<Vec<Entry>, ScheduleError> {
+async fn entries(jobs: Vec<Job>, clock: Clock) -> Result<Vec<Entry>, ScheduleError> {
+    past::refresh(&jobs).await;
     let mut entries = Vec::new();
     for job in jobs {
         let past = Past::of(&job)?;
-        entries.extend(Entry::new(job, past, now)?);
+        entries.extend(Entry::new(job, past, clock.now())?);
     }
     Ok(entries)
+}
+
+/// Runs a job, unless somebody else has since its planned time: a second scheduler, cron, or a person.
+async fn one<R: Runner>(
+    runner: Arc<R>,
+    job: Arc<Job>,
+    planned: Option<DateTime<Utc>>,
+    cancel: watch::Receiver<bool>,
+) -> (String, Option<Ended>) {
+    let name = job.name.clone();
+    if let Some(planned) = planned
+        && past::was_begun_since(&job, planned).await
+    {
+        return (name, None);
+    }
+    // A task of its own, so that a bug in a run ends that run only.
+    let run = tokio::spawn(async move { runner.run(job, cancel).await });
+    let ended = run.await.unwrap_or_else(|error| {
+        tracing::error!(job = name, %error, "the run ended with a bug");
+        Ended { exit: Exit::Bug, report: None }
+    });
+    (name, Some(ended))
 }
 
 #[cfg(test)]

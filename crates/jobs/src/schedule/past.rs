@@ -1,16 +1,22 @@
 //! What the lake's ledger says of a job's runs so far.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use chrono::{DateTime, Utc};
 
 use super::{Ended, LastRun};
 use crate::{
     config::Job,
     ledger::{Ledger, LedgerError, RunRecord, RunState},
+    mirror,
     run::{Exit, RunReport},
 };
 
 /// Runs that are looked through for the last one that went well.
 const LOOKED_THROUGH: usize = 50;
+
+/// An object store that does not answer for so long is not waited for: what is known here has to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A job's past, as far as the next run hangs on it and a person wants to see it.
 #[derive(Debug, Clone, Default)]
@@ -28,12 +34,12 @@ pub struct Past {
 }
 
 impl Past {
-    /// Reads the past of a job; touches nothing where there is no lake yet.
+    /// Reads the past of a job, as far as it is known on this machine; touches nothing where there is no lake yet.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub fn of(job: &Job) -> Result<Self, LedgerError> {
-        let path = crate::mirror::folder(&job.settings).ledger_path();
+        let path = mirror::folder(&job.settings).ledger_path();
         if !path.exists() {
             return Ok(Self::default());
         }
@@ -59,6 +65,34 @@ impl Past {
             self.last_success = Some(ended.report.as_ref().map_or(now, |report| report.finished_at));
         }
     }
+}
+
+/// Asks the object stores of jobs' lakes what other machines have done. One that does not answer is told, and does not keep
+/// the others waiting: the run that needs it will say what is wrong.
+pub(super) async fn refresh(jobs: &[Job]) {
+    let mut asked = BTreeSet::new();
+    for job in jobs.iter().filter(|job| mirror::is_remote(&job.settings)) {
+        if !asked.insert((&job.settings.lake, &job.settings.work_dir)) {
+            continue;
+        }
+        match tokio::time::timeout(PATIENCE, mirror::lake(&job.settings)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(job = job.name, error, "what other machines have done is not known");
+            }
+            Err(_) => {
+                tracing::warn!(job = job.name, "the lake does not answer: what other machines have done is not known");
+            }
+        }
+    }
+}
+
+/// Whether a run of the job has begun since `moment` and is over. A ledger that cannot be read is the run's to complain about.
+pub(super) async fn was_begun_since(job: &Job, moment: DateTime<Utc>) -> bool {
+    refresh(std::slice::from_ref(job)).await;
+    let past = Past::of(job).ok().filter(|past| !past.unfinished);
+    past.and_then(|past| past.last_start).is_some_and(|start| start >= moment)
 }
 
 fn last_run(record: &RunRecord) -> Option<LastRun> {

@@ -137,7 +137,7 @@ async fn rehearse(home: &Home, from: &str, minutes: u64, takes: u64) -> Vec<Stri
     let clock = Clock::set(at(from), 1);
     let runner = Rehearsal::new(home, clock, takes);
     let begun = Arc::clone(&runner.begun);
-    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).unwrap();
+    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).await.unwrap();
     let (orders, received) = mpsc::channel(1);
     let running = tokio::spawn(scheduler.run(received, || Ok(Vec::new())));
     tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
@@ -198,7 +198,7 @@ async fn killed_and_started_again_nothing_runs_twice() {
         let clock = Clock::Set { from, since: started, speed: 1 };
         let runner = Rehearsal::new(&home, clock, 40);
         let begun = Arc::clone(&runner.begun);
-        let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).unwrap();
+        let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).await.unwrap();
         let (_orders, received) = mpsc::channel(1);
         let running = tokio::spawn(scheduler.run(received, || Ok(Vec::new())));
         tokio::time::sleep(Duration::from_secs(61 + life * 37)).await;
@@ -239,7 +239,7 @@ async fn a_broken_file_keeps_the_old_jobs_and_a_good_one_replaces_them() {
     let clock = Clock::set(at("2026-05-01T12:00:30Z"), 1);
     let runner = Rehearsal::new(&home, clock, 1);
     let begun = Arc::clone(&runner.begun);
-    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).unwrap();
+    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).await.unwrap();
     let board = scheduler.board();
     let (orders, received) = mpsc::channel(1);
     let (jobs, lake) = (home.path().join("jobs"), home.path().join("lake"));
@@ -272,7 +272,7 @@ async fn a_server_that_asks_to_come_back_is_asked_then() {
     let mut runner = Rehearsal::new(&home, clock, 60);
     runner.later = Some(at("2026-05-01T09:30:00Z"));
     let begun = Arc::clone(&runner.begun);
-    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).unwrap();
+    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).await.unwrap();
     let (orders, received) = mpsc::channel(1);
     let running = tokio::spawn(scheduler.run(received, || Ok(Vec::new())));
     tokio::time::sleep(Duration::from_secs(5 * 3600)).await;
@@ -295,7 +295,7 @@ async fn what_somebody_else_has_run_meanwhile_is_not_run_again() {
     let clock = Clock::set(at("2026-05-01T11:59:30Z"), 1);
     let runner = Rehearsal::new(&home, clock, 5);
     let begun = Arc::clone(&runner.begun);
-    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).unwrap();
+    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).await.unwrap();
     let mut ledger = home.ledger();
     let run = ledger.begin(&new, at("2026-05-01T12:00:10Z")).unwrap().run;
     ledger.finish(&run, &[], 0, "{}", at("2026-05-01T12:00:20Z")).unwrap();
@@ -311,7 +311,7 @@ async fn what_somebody_else_has_run_meanwhile_is_not_run_again() {
 async fn a_stop_waits_for_the_runs_to_commit() {
     let home = Home::new(&[("a", "* * * * *")]);
     let clock = Clock::set(at("2026-05-01T12:00:30Z"), 1);
-    let scheduler = Scheduler::new(Rehearsal::new(&home, clock, 3_600), clock, home.jobs().unwrap()).unwrap();
+    let scheduler = Scheduler::new(Rehearsal::new(&home, clock, 3_600), clock, home.jobs().unwrap()).await.unwrap();
     let board = scheduler.board();
     let (orders, received) = mpsc::channel(1);
     let running = tokio::spawn(scheduler.run(received, || Ok(Vec::new())));

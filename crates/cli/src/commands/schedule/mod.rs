@@ -40,7 +40,7 @@ pub(crate) async fn schedule(global: &Global, arguments: &Schedule) -> Result<Ex
     let metrics = Arc::new(Metrics::default());
     let progress = Arc::new(Progress::new(global));
     let runner = Jobs { hosts: Arc::default(), metrics: Arc::clone(&metrics), progress, clock };
-    let scheduler = Scheduler::new(runner, clock, jobs).map_err(|error| failure(&error))?;
+    let scheduler = Scheduler::new(runner, clock, jobs).await.map_err(|error| failure(&error))?;
     let (stop, stopped) = watch::channel(false);
     let server = match arguments.listen {
         Some(address) => {
