@@ -2,8 +2,8 @@
 
 use crate::harness::{Home, workspace};
 
-/// Sixteen mistakes, some of which only show when keys are looked at together.
-const BAD: &str = r#"version = 1
+/// Seventeen mistakes, some of which only show when keys are looked at together.
+const BAD: &str = r#"version = 2
 shedule = "15 2 * * *"
 schedule = "0 15 2 * * *"
 timezone = "America/New_Yrok"
@@ -37,6 +37,7 @@ fn every_mistake_is_told_at_once_with_file_line_and_nearest_name() {
     for command in [vec!["run"], vec!["check", "acme"], vec!["schedule"]] {
         let done = home.run(&command).expect(2);
         for (line, part) in [
+            (1, "`version` is 2, but this program reads version 1"),
             (2, "unknown key `shedule` (did you mean `schedule`?)"),
             (3, "six field"),
             (4, "did you mean `America/New_York`?"),
@@ -61,7 +62,7 @@ fn every_mistake_is_told_at_once_with_file_line_and_nearest_name() {
             });
             assert!(told, "{command:?} line {line}: {part}\n{}", done.stderr);
         }
-        assert!(done.stderr.contains("16 mistakes in the configuration"), "{}", done.stderr);
+        assert!(done.stderr.contains("17 mistakes in the configuration"), "{}", done.stderr);
         assert!(!done.stderr.contains("s3cr3t"), "{}", done.stderr);
         assert!(!home.path("lake").exists());
     }

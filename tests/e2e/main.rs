@@ -20,6 +20,7 @@ mod object_store;
 mod pages;
 mod patient;
 mod platforms;
+mod progress;
 mod refreshed;
 mod report;
 mod rerun;

@@ -242,11 +242,34 @@ fn a_text_file_has_the_numbers_and_a_program_gets_the_report_whatever_it_does_wi
 #[test]
 fn log_lines_as_json_say_whose_they_are() {
     let home = Home::new();
-    let output = home.fhirvest(&["--jobs", &shipped(), "-v", "--log-format", "json", "run", "provider-directory"]);
-    let done = Done::from({ output }.output().unwrap()).expect(0);
-    let lines: Vec<Value> = done.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let page = lines.iter().find(|line| line["message"] == "page").unwrap_or_else(|| panic!("{}", done.stderr));
+    let lines = |arguments: &[&str], code: i32| -> Vec<Value> {
+        let done = home.run(&[&["--jobs", &shipped(), "--log-format", "json"], arguments].concat()).expect(code);
+        let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        done.stderr.lines().map(line).collect()
+    };
+    let with = |lines: &[Value], message: &str| {
+        lines.iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("{message}: {lines:?}")).clone()
+    };
+    let all = lines(&["-v", "run", "provider-directory"], 0);
+    let page = with(&all, "page");
     assert_eq!(page["span"]["job"], "provider-directory", "{page}");
     assert!(page["span"]["run"].as_str().unwrap().ends_with("Z-provider-directory"), "{page}");
     assert!(page["type"].is_string() && page["partition"].is_string(), "{page}");
+    let over = with(&all, "run over");
+    assert_eq!((&over["exit_code"], &over["run"]), (&serde_json::json!(0), &page["span"]["run"]));
+    // What goes wrong is a line like all others.
+    let failed = lines(&["-q", "run", "provider-directory", "--max-pages", "1"], 5);
+    assert_eq!((failed.len(), &failed[0]["level"], &failed[0]["exit_code"]), (1, &"ERROR".into(), &5.into()));
+    let refused = lines(&["run", "no-such-job"], 2);
+    assert_eq!(refused.last().unwrap()["exit_code"], 2, "{refused:?}");
+}
+
+#[test]
+fn a_quiet_night_that_went_well_says_nothing_and_a_bad_one_says_what_is_wrong() {
+    let home = Home::new();
+    let night = |more: &[&str]| home.run(&[&["--jobs", &shipped(), "-q", "run", "provider-directory"], more].concat());
+    let well = night(&[]).expect(0);
+    assert_eq!((well.stdout.as_str(), well.stderr.as_str()), ("", ""));
+    let bad = night(&["--max-pages", "1"]).expect(5);
+    assert!(bad.stderr.contains("held: Location is partial") && bad.stderr.contains("exit code 5"), "{}", bad.stderr);
 }

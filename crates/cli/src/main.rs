@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match exit {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            output::say(&failure.text());
+            output::failure(None, &failure);
             ExitCode::from(failure.exit.code())
         }
     }

@@ -1,9 +1,12 @@
 //! Data on standard output, talk on standard error.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::OnceLock,
+};
 
 use comfy_table::{CellAlignment, Table, presets};
-use fhirvest_jobs::run::{RunReport, TableState};
+use fhirvest_jobs::run::{Exit, RunReport, TableState};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -19,12 +22,48 @@ pub(crate) fn data(text: &str) -> Result<(), Failure> {
 
 /// Writes a value as one line of JSON to standard output.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|error| Failure::new(fhirvest_jobs::run::Exit::Bug, &error))?;
+    let text = serde_json::to_string(value).map_err(|error| Failure::new(Exit::Bug, &error))?;
     data(&text)
+}
+
+/// How this process talks on standard error; set once, when logging starts.
+static TALK: OnceLock<Talk> = OnceLock::new();
+
+/// How a process talks on standard error.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Talk {
+    /// Only of what went wrong.
+    pub(crate) quiet: bool,
+    /// One JSON object a line, whatever is said.
+    pub(crate) json: bool,
+}
+
+/// Settles how this process talks.
+pub(crate) fn talk(how: Talk) {
+    // The first word counts; there is only one.
+    let _ = TALK.set(how);
+}
+
+fn how() -> Talk {
+    TALK.get().copied().unwrap_or_default()
+}
+
+/// Says on standard error what failed: a job, or the program as a whole.
+pub(crate) fn failure(job: Option<&str>, failure: &Failure) {
+    let text = failure.text();
+    match job {
+        _ if how().json => tracing::error!(job, exit_code = failure.exit.code(), "{text}"),
+        Some(job) => say(&format!("job {job}: {text}")),
+        None => say(&text),
+    }
 }
 
 /// Says something on standard error.
 pub(crate) fn say(text: &str) {
+    if how().json {
+        tracing::info!("{}", text.trim());
+        return;
+    }
     // Where standard error is closed there is nobody to tell.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -61,13 +100,30 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// The end of one run: the report as JSON on standard output, or as tables on standard error.
+/// The end of one run: the report as JSON on standard output, or as tables on standard error; where it went well and only
+/// problems are wanted, nothing.
 pub(crate) fn report(report: &RunReport, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return json(report);
     }
-    say(&render(report));
+    let well = report.exit_code == Exit::Done;
+    match how() {
+        Talk { json: true, .. } => over(report, well),
+        Talk { quiet: true, .. } if well => {}
+        _ => say(&render(report)),
+    }
     Ok(())
+}
+
+/// The end of a run as one log line; what its types came to has its own lines, and everything is in `fhirvest runs RUN`.
+fn over(report: &RunReport, well: bool) {
+    let RunReport { run, job, seconds, next_step, .. } = report;
+    let exit_code = report.exit_code.code();
+    if well {
+        tracing::info!(run, job, exit_code, seconds, next_step, "run over");
+    } else {
+        tracing::error!(run, job, exit_code, seconds, next_step, "run over");
+    }
 }
 
 /// The report of a run as a person reads it.
@@ -129,6 +185,10 @@ const FAILURES_SHOWN: usize = 5;
 
 /// The end of several runs, on standard error.
 pub(crate) fn summary(reports: &[RunReport]) {
+    let well = reports.iter().all(|report| report.exit_code == Exit::Done);
+    if how().json || how().quiet && well {
+        return;
+    }
     let rows = reports
         .iter()
         .map(|report| {

@@ -114,18 +114,18 @@ impl Line {
         (per_second, left.filter(|_| self.pages > 1))
     }
 
-    /// Pages, pace and the time left, for a bar.
+    /// Pace, the time left and pages, for a bar: what matters most stands where a narrow terminal shows it.
     fn pace(&self, server_total: Option<u64>) -> String {
-        let mut text = format!("{} page(s)", self.pages);
+        let mut text = String::new();
         if self.pages > 1 {
             let (per_second, left) = self.rate(server_total);
-            text.push_str(&format!(", {per_second:.0}/s"));
+            text.push_str(&format!("{per_second:.0}/s, "));
             let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
             if let Some(left) = left.filter(|left| !left.is_zero()) {
-                text.push_str(&format!(", {} left", HumanDuration(left)));
+                text.push_str(&format!("{:#} left, ", HumanDuration(left)));
             }
         }
-        text
+        format!("{text}{} page(s)", self.pages)
     }
 
     /// A log line: how much, how fast, and how long it may still take.
@@ -138,7 +138,7 @@ impl Line {
 }
 
 /// Of a type whose size the server tells, and of one whose size it does not.
-const KNOWN: &str = "{prefix:24} {bar:24} {human_pos}/{human_len} {wide_msg}";
+const KNOWN: &str = "{prefix:24} {bar:12} {human_pos}/{human_len} {wide_msg}";
 const UNKNOWN: &str = "{prefix:24} {spinner} {human_pos} {wide_msg}";
 
 fn style(template: &str) -> ProgressStyle {
@@ -154,8 +154,13 @@ impl EventSink for Progress {
             Event::Waiting { url, delay, reason, .. } => {
                 let types = self.lock();
                 let path = url.split('?').next().unwrap_or_default();
-                let waiting = types.iter().find(|(name, _)| path.split('/').any(|part| part == name.as_str()));
-                if let Some((_, line)) = waiting {
+                let named = types.keys().find(|name| path.split('/').any(|part| part == name.as_str()));
+                // The address of a later page need not name its type: then it is one of those under way.
+                let waiting = types.iter().filter(|(name, line)| match named {
+                    Some(named) => *name == named,
+                    None => !line.bar.is_finished(),
+                });
+                for (_, line) in waiting {
                     line.bar.set_message(format!("waiting {:.0} s: {reason}", delay.as_secs_f64()));
                 }
             }

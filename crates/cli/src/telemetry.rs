@@ -9,11 +9,13 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
     arguments::{Global, LogFormat},
+    output::{self, Talk},
     progress,
 };
 
 /// Starts logging. `RUST_LOG` overrides `-v` and `-q`.
 pub(crate) fn start(global: &Global) {
+    output::talk(Talk { quiet: global.quiet, json: global.log_format == LogFormat::Json });
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "info",

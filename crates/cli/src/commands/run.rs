@@ -92,7 +92,7 @@ async fn execute(global: &Global, jobs: &[Job], plan: &Plan<'_>) -> Result<Exit,
             Err(error) => {
                 let failure = Failure::from(error);
                 exit = exit.worst(failure.exit);
-                output::say(&format!("job {}: {}", job.name, failure.text()));
+                output::failure(Some(&job.name), &failure);
             }
         }
         if *cancelled.borrow() {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Loader,
+    Loader, VERSION,
     layers::{Key, key},
     nearest,
     resource::ResourceConfig,
@@ -56,6 +56,10 @@ impl Known {
 pub(super) fn findings(settings: &Value, known: &Known) -> Vec<Finding> {
     let mut found = Vec::new();
     let has = |name: &str| settings.get(name).is_some();
+    if let Some(version) = settings.get("version").filter(|one| one.is_u64() && one.as_u64() != Some(VERSION.into())) {
+        let message = format!("`version` is {version}, but this program reads version {VERSION}");
+        found.push(Finding::new(&["version"], message));
+    }
     match (has("api"), has("source")) {
         (true, true) => found.push(Finding::new(&["source"], "the job has both `api` and `[source]`").with("keep one")),
         (false, false) => found.push(

@@ -49,7 +49,13 @@ pub async fn attended(
         }
     }
     for error in notify(job, &ended).await {
-        tracing::warn!(job = job.name, error = &error as &dyn std::error::Error, "the notification did not arrive");
+        let run = ended.as_ref().ok().map(|report| report.run.as_str());
+        tracing::warn!(
+            job = job.name,
+            run,
+            error = &error as &dyn std::error::Error,
+            "the notification did not arrive"
+        );
     }
     ended
 }
