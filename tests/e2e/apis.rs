@@ -42,3 +42,33 @@ fn a_job_says_what_has_to_be_filled_in_first() {
     }
     assert!(!home.path("lake").exists());
 }
+
+#[test]
+fn an_openapi_file_fills_in_what_is_missing_and_comments_stay() {
+    let home = Home::new();
+    for name in ["highmark", "bcbs-wyoming"] {
+        let text =
+            std::fs::read_to_string(crate::harness::workspace().join(format!("config/apis/{name}.toml"))).unwrap();
+        home.write(&format!("config/apis/{name}.toml"), &text);
+    }
+    let openapi = home.write(
+        "pd.yaml",
+        "openapi: 3.0.1\nservers: [{url: 'https://api.example.org/pd'}]\npaths:\n  /Location: {get: {parameters: [{name: _count, in: query}]}}\ncomponents:\n  securitySchemes:\n    key: {type: apiKey, in: header, name: x-key}\n",
+    );
+    let fhirvest = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fhirvest"));
+        crate::harness::Done::from(command.current_dir(home.path("")).args(arguments).output().unwrap())
+    };
+    let done =
+        fhirvest(&["apis", "import", openapi.to_str().unwrap(), "--api", "highmark/provider-directory"]).expect(0);
+    assert!(done.stdout.contains("set resources, search_parameters, base_url, auth.header"), "{}", done.stdout);
+    assert!(!done.stdout.contains("still to fill in"), "{}", done.stdout);
+    let text = std::fs::read_to_string(home.path("config/apis/highmark.toml")).unwrap();
+    assert!(text.contains("# The publisher's own sandbox") && text.contains("header = \"x-key\""), "{text}");
+    let shown = fhirvest(&["apis", "show", "highmark/provider-directory"]).expect(0).stdout;
+    assert!(shown.contains("production    https://api.example.org/pd"), "{shown}");
+    let sign_in =
+        fhirvest(&["apis", "import", openapi.to_str().unwrap(), "--api", "highmark/patient-access"]).expect(0);
+    assert!(sign_in.stdout.contains("still to fill in: auth.client_id"), "{}", sign_in.stdout);
+    fhirvest(&["apis", "import", openapi.to_str().unwrap(), "--api", "highmark/nothing"]).expect(2);
+}

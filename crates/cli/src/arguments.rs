@@ -153,6 +153,21 @@ pub(crate) struct Apis {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApisCommand {
+    /// Fill in what an OpenAPI file (2.0 or 3.x, JSON or YAML) tells of an API, in config/apis
+    #[command(after_help = "Example: fhirvest apis import pd.json --api highmark/provider-directory --environment qa")]
+    Import {
+        /// The OpenAPI file, from the publisher's catalogue
+        #[arg(value_name = "FILE")]
+        file: Utf8PathBuf,
+        /// The API that it describes, as PUBLISHER/NAME
+        #[arg(long, value_name = "API")]
+        api: String,
+        /// The environment that it describes
+        #[arg(long, value_name = "NAME", default_value = "production")]
+        environment: String,
+        #[command(flatten)]
+        json: Json,
+    },
     /// One API: all that is known of it, what is to be filled in and where to find it
     #[command(after_help = "Example: fhirvest apis show highmark/provider-directory")]
     Show {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
 use fhirvest_jobs::{
     config::{Api, Blank, Publisher, PublisherFile},
     run::Exit,
@@ -17,9 +18,23 @@ use crate::{
 pub(crate) fn apis(global: &Global, arguments: &Apis) -> Result<Exit, Failure> {
     let catalog = super::loader(global, Vec::new()).catalog()?;
     match &arguments.command {
+        Some(ApisCommand::Import { file, api, environment, json }) => import(global, file, api, environment, json.json),
         None => list(global, &catalog, arguments.json.json),
         Some(ApisCommand::Show { api, json }) => show(global, &catalog, api, json.json),
     }
+}
+
+/// What an OpenAPI file tells, into the catalogue.
+fn import(global: &Global, file: &Utf8Path, api: &str, environment: &str, json: bool) -> Result<Exit, Failure> {
+    let imported = super::loader(global, Vec::new()).import(api, environment, file)?;
+    if json {
+        return output::json(&imported).map(|()| Exit::Done);
+    }
+    let set = if imported.set.is_empty() { "nothing".to_owned() } else { imported.set.join(", ") };
+    let mut lines = vec![format!("{}: set {set} of {api} in {environment}", imported.file)];
+    lines.extend(imported.blanks.iter().map(|blank| format!("still to fill in: {blank}")));
+    output::data(&lines.join("\n"))?;
+    Ok(Exit::Done)
 }
 
 type Catalog = BTreeMap<String, PublisherFile>;

@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    SANDBOX_SCHEME,
+    ConfigError, Loader, SANDBOX_SCHEME,
     auth::{Auth, is_open},
     model::{RewriteRule, TrustedOrigin},
+    openapi, shipped,
 };
 
 /// One file of `config/apis/`.
@@ -58,6 +60,9 @@ pub struct Api {
     /// The resource types that it serves, as far as known.
     #[serde(default)]
     pub resources: Vec<String>,
+    /// The search parameters of each type, where an OpenAPI file told them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub search_parameters: BTreeMap<String, Vec<String>>,
     /// What else the publisher does not publish, for people: what stands in no key of this file.
     #[serde(default)]
     pub to_fill_in: Vec<String>,
@@ -98,6 +103,50 @@ pub struct Blank {
 impl fmt::Display for Blank {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (see {})", self.key, self.found_in)
+    }
+}
+
+/// What an OpenAPI file filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// The file that was changed.
+    pub file: Utf8PathBuf,
+    /// The keys that were set.
+    pub set: Vec<String>,
+    /// The keys that are still to be filled in.
+    pub blanks: Vec<Blank>,
+}
+
+impl Loader {
+    /// Takes what an OpenAPI file tells of an API into the catalogue's file, whose comments stay.
+    ///
+    /// # Errors
+    /// The file is no OpenAPI file, there is no such API or environment, or the catalogue cannot be written.
+    pub fn import(&self, id: &str, environment: &str, file: &Utf8Path) -> Result<Imported, ConfigError> {
+        let wrong = |message: String| ConfigError::Api { message };
+        let told = openapi::read(&shipped::read(file)?).map_err(|why| wrong(format!("{file} {why}")))?;
+        let (publisher, name) = id.split_once('/').unwrap_or((id, id));
+        let path = self.config.join("apis").join(format!("{publisher}.toml"));
+        if !path.is_file() {
+            return Err(wrong(format!(
+                "there is no {path} to fill in: copy the project's config folder there, or name one with --config"
+            )));
+        }
+        let variable = format!("{}_API_KEY", publisher.replace('-', "_").to_uppercase());
+        let put = openapi::put(&shipped::read(&path)?, name, environment, &variable, &told);
+        let (text, set) = put.map_err(|why| wrong(format!("{path} {why}")))?;
+        let folder = path.parent().unwrap_or(&path);
+        let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut new| {
+            std::io::Write::write_all(&mut new, text.as_bytes())?;
+            let mode = std::fs::metadata(&path)?.permissions();
+            std::fs::set_permissions(new.path(), mode)?;
+            new.persist(&path).map_err(|error| error.error)
+        });
+        written.map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        let catalog = self.catalog()?;
+        let blanks = catalog.get(publisher).map(|all| (all, all.apis.get(name)));
+        let blanks = blanks.and_then(|(all, api)| Some(api?.blanks(environment, &all.publisher))).unwrap_or_default();
+        Ok(Imported { file: path, set, blanks })
     }
 }
 
@@ -146,7 +195,6 @@ impl Api {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Loader;
 
     fn catalog() -> BTreeMap<String, PublisherFile> {
         let nowhere = "there-is-no-such-folder";

@@ -7,6 +7,7 @@ mod check;
 mod format;
 mod layers;
 mod model;
+mod openapi;
 mod patients;
 mod platform;
 mod quantity;
@@ -27,7 +28,7 @@ use serde_json::Value;
 use crate::schedule::Timetable;
 
 pub use auth::{Auth, ClientAuth, OauthCode, SigningAlgorithm, SmartBackend};
-pub use catalog::{Api, ApiEnvironment, Blank, Publisher, PublisherFile};
+pub use catalog::{Api, ApiEnvironment, Blank, Imported, Publisher, PublisherFile};
 pub use check::Mistake;
 pub use model::{
     LimitsConfig, MetricsConfig, NotifyConfig, NotifyWhen, Publish, Rate, Refresh, RewriteRule, SandboxConfig,
