@@ -32,6 +32,7 @@ fn import(global: &Global, file: &Utf8Path, api: &str, environment: &str, json: 
     }
     let set = if imported.set.is_empty() { "nothing".to_owned() } else { imported.set.join(", ") };
     let mut lines = vec![format!("{}: set {set} of {api} in {environment}", imported.file)];
+    lines.extend(imported.undecided.iter().map(|text| format!("for you to choose: {text}")));
     lines.extend(imported.blanks.iter().map(|blank| format!("still to fill in: {blank}")));
     output::data(&lines.join("\n"))?;
     Ok(Exit::Done)
@@ -89,6 +90,9 @@ fn show(global: &Global, catalog: &Catalog, id: &str, json: bool) -> Result<Exit
         format!("  catalogue     {}", or_blank(&of.catalogue)),
         format!("  support       {}", or_blank(&of.support)),
     ];
+    for (resource_type, names) in &api.search_parameters {
+        lines.push(format!("  searches      {resource_type} by {}", names.join(", ")));
+    }
     for environment in api.environments.keys() {
         lines.push(format!("  {environment:<13} {}", place(publisher, api, environment)));
         for blank in api.blanks(environment, of) {
@@ -97,7 +101,7 @@ fn show(global: &Global, catalog: &Catalog, id: &str, json: bool) -> Result<Exit
     }
     lines.extend(api.to_fill_in.iter().map(|text| format!("  not published: {text}")));
     let (file, _) = id.split_once('/').unwrap_or((id, ""));
-    lines.push(format!("  fill it in in {}/apis/{file}.toml", global.config));
+    lines.push(format!("  fill it in in {}/apis/{file}.toml, or: fhirvest apis import FILE --api {id}", global.config));
     output::data(&lines.join("\n"))?;
     Ok(Exit::Done)
 }

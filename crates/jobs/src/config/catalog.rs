@@ -113,6 +113,8 @@ pub struct Imported {
     pub file: Utf8PathBuf,
     /// The keys that were set.
     pub set: Vec<String>,
+    /// What the file tells more than once, for a person to choose.
+    pub undecided: Vec<String>,
     /// The keys that are still to be filled in.
     pub blanks: Vec<Blank>,
 }
@@ -146,7 +148,7 @@ impl Loader {
         let catalog = self.catalog()?;
         let blanks = catalog.get(publisher).map(|all| (all, all.apis.get(name)));
         let blanks = blanks.and_then(|(all, api)| Some(api?.blanks(environment, &all.publisher))).unwrap_or_default();
-        Ok(Imported { file: path, set, blanks })
+        Ok(Imported { file: path, set, undecided: told.undecided, blanks })
     }
 }
 

@@ -471,7 +471,8 @@ impl Loader {
             let listed: Vec<String> = blanks.iter().map(ToString::to_string).collect();
             return Err(Ok(format!(
                 "the publisher of `{id}` does not publish all that a request to `{environment}` needs, so it is not \
-                 filled in: {}. Set it under [apis.{name}.environments.{environment}] in {}/apis/{file}.toml",
+                 filled in: {}. Set it under [apis.{name}.environments.{environment}] in {}/apis/{file}.toml, or let \
+                 `fhirvest apis import FILE --api {id} --environment {environment}` take it from the API's OpenAPI file",
                 listed.join("; "),
                 self.config,
             )));

@@ -16,7 +16,10 @@ pub(super) struct Told {
     header: Option<String>,
     authorize_url: Option<String>,
     token_url: Option<String>,
+    issuer: Option<String>,
     scopes: BTreeSet<String>,
+    /// What it tells more than once, so that a person has to choose.
+    pub(super) undecided: Vec<String>,
 }
 
 /// Reads a file.
@@ -48,8 +51,11 @@ pub(super) fn read(text: &str) -> Result<Told, String> {
         }
     }
     told.search_parameters.retain(|_, names| !names.is_empty());
-    let prefix = if prefixes.len() == 1 { prefixes.pop_first() } else { None };
-    told.base_url = server(&file).map(|url| format!("{}{}", url.trim_end_matches('/'), prefix.unwrap_or_default()));
+    let prefix = if prefixes.len() == 1 { prefixes.pop_first() } else { None }.unwrap_or_default();
+    let servers: BTreeSet<String> =
+        servers(&file).iter().map(|url| format!("{}{prefix}", url.trim_end_matches('/'))).collect();
+    // Which of them is production is for a person to say.
+    told.base_url = only("base_url", servers, &mut told.undecided);
     security(&file, &mut told);
     Ok(told)
 }
@@ -67,22 +73,36 @@ fn split(path: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-fn server(file: &Value) -> Option<String> {
-    if let Some(server) = file.get("servers").and_then(|servers| servers.get(0)) {
-        let mut url = server.get("url")?.as_str()?.to_owned();
-        for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
-            // A variable without a default stays a placeholder, which is a blank.
-            if let Some(default) = variable.get("default").and_then(Value::as_str) {
-                url = url.replace(&format!("{{{name}}}"), default);
-            }
-        }
-        return url.contains("://").then_some(url);
+/// The one value that there is; several are for a person to choose from.
+fn only(key: &str, mut values: BTreeSet<String>, undecided: &mut Vec<String>) -> Option<String> {
+    if values.len() > 1 {
+        undecided.push(format!("{key} is one of {}", values.into_iter().collect::<Vec<_>>().join(", ")));
+        return None;
     }
-    let host = file.get("host")?.as_str()?;
+    values.pop_first()
+}
+
+/// The absolute addresses of the API.
+fn servers(file: &Value) -> Vec<String> {
+    let text = |holder: &Value, name: &str| holder.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+    if let Some(servers) = file.get("servers").and_then(Value::as_array) {
+        let url = |server: &Value| {
+            let mut url = text(server, "url")?;
+            for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
+                // A variable without a default stays a placeholder, which is a blank.
+                if let Some(default) = text(variable, "default") {
+                    url = url.replace(&format!("{{{name}}}"), &default);
+                }
+            }
+            url.contains("://").then_some(url)
+        };
+        return servers.iter().filter_map(url).collect();
+    }
+    let Some(host) = text(file, "host") else { return Vec::new() };
     let schemes = file.get("schemes").and_then(Value::as_array);
     let is_plain = schemes.is_some_and(|schemes| !schemes.iter().any(|scheme| scheme == "https"));
     let scheme = if is_plain { "http" } else { "https" };
-    Some(format!("{scheme}://{host}{}", file.get("basePath").and_then(Value::as_str).unwrap_or("")))
+    vec![format!("{scheme}://{host}{}", text(file, "basePath").unwrap_or_default())]
 }
 
 fn query_parameters(file: &Value, item: &Value) -> Vec<String> {
@@ -99,12 +119,14 @@ fn query_parameters(file: &Value, item: &Value) -> Vec<String> {
 
 fn security(file: &Value, told: &mut Told) {
     let schemes = file.pointer("/components/securitySchemes").or_else(|| file.get("securityDefinitions"));
+    let text = |holder: &Value, name: &str| holder.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+    let mut headers = BTreeSet::new();
     for scheme in schemes.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::values) {
-        let text = |holder: &Value, name: &str| holder.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         match text(scheme, "type").as_deref() {
             Some("apiKey") if text(scheme, "in").as_deref() == Some("header") => {
+                // That header is a token's, which OpenAPI 2.0 has no other words for.
                 let name = text(scheme, "name").filter(|name| !name.eq_ignore_ascii_case("authorization"));
-                told.header = told.header.take().or(name);
+                headers.extend(name);
             }
             Some("oauth2") => {
                 let flow = scheme.pointer("/flows/authorizationCode").unwrap_or(scheme);
@@ -113,9 +135,16 @@ fn security(file: &Value, told: &mut Told) {
                 let scopes = flow.get("scopes").and_then(Value::as_object);
                 told.scopes.extend(scopes.into_iter().flat_map(|scopes| scopes.keys().cloned()));
             }
+            Some("openIdConnect") => {
+                let url = text(scheme, "openIdConnectUrl");
+                let issuer =
+                    url.and_then(|url| Some(url.strip_suffix("/.well-known/openid-configuration")?.to_owned()));
+                told.issuer = issuer.or(told.issuer.take());
+            }
             _ => {}
         }
     }
+    told.header = only("auth.header", headers, &mut told.undecided);
 }
 
 /// Puts what was told into the text of a publisher's file; the new text and the keys that were set.
@@ -157,7 +186,7 @@ pub(super) fn put(
 
 fn put_auth(place: &mut Table, key_variable: &str, told: &Told) -> Vec<&'static str> {
     let known = place.get("auth").and_then(|auth| auth.get("kind")?.as_str()).map(ToOwned::to_owned);
-    let signed_in = told.authorize_url.is_some() && told.token_url.is_some();
+    let signed_in = told.issuer.is_some() || (told.authorize_url.is_some() && told.token_url.is_some());
     let kind = match (known.as_deref(), signed_in, &told.header) {
         (Some(kind), ..) => kind.to_owned(),
         (None, true, _) => "oauth-code".to_owned(),
@@ -182,7 +211,9 @@ fn put_auth(place: &mut Table, key_variable: &str, told: &Told) -> Vec<&'static 
     let mut set = if is_new { vec!["kind"] } else { Vec::new() };
     let values = match kind.as_str() {
         "api-key" => vec![("header", &told.header)],
-        "oauth-code" => vec![("authorize_url", &told.authorize_url), ("token_url", &told.token_url)],
+        "oauth-code" => {
+            vec![("authorize_url", &told.authorize_url), ("token_url", &told.token_url), ("issuer", &told.issuer)]
+        }
         _ => Vec::new(),
     };
     for (name, told) in values {
@@ -190,6 +221,9 @@ fn put_auth(place: &mut Table, key_variable: &str, told: &Told) -> Vec<&'static 
             auth.insert(name, value(text));
             set.push(name);
         }
+    }
+    if let Some(auth) = place.get_mut("auth").and_then(Item::as_inline_table_mut) {
+        auth.fmt();
     }
     set
 }
@@ -223,7 +257,7 @@ mod tests {
         resources = ["Location", "Practitioner"]
         search_parameters = { Location = ["_count", "address-state"] }
         [apis.dir.environments.qa]
-        auth = { kind = "api-key", key = { env = "K" } , header = "x-acme-key" }
+        auth = { kind = "api-key", key = { env = "K" }, header = "x-acme-key" }
         base_url = "https://api.acme.example/pd/r4"
         [apis.dir.environments.production]
         "#);
@@ -240,6 +274,33 @@ mod tests {
         assert!(text.contains("base_url = \"https://api.acme.example/fhir\""), "{text}");
         assert!(text.contains("scopes = [\"patient/*.read\"]"), "{text}");
         assert_eq!(set, ["resources", "base_url", "auth.kind", "auth.authorize_url", "auth.token_url"]);
+    }
+
+    #[test]
+    fn what_is_told_twice_is_not_chosen_from() {
+        let told = read(
+            r#"{"openapi":"3.1.0","servers":[{"url":"https://qa.acme.example/r4"},{"url":"https://acme.example/r4"},{"url":"/r4"}],
+            "components":{"securitySchemes":{"id":{"type":"apiKey","in":"header","name":"x-id"},"key":{"type":"apiKey","in":"header","name":"x-key"},
+            "token":{"type":"apiKey","in":"header","name":"Authorization"},"one":{"type":"apiKey","in":"query","name":"k"}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            told.undecided,
+            [
+                "base_url is one of https://acme.example/r4, https://qa.acme.example/r4",
+                "auth.header is one of x-id, x-key"
+            ]
+        );
+        let (text, set) = put(FILE, "dir", "qa", "K", &told).unwrap();
+        assert_eq!((text.as_str(), set.len()), (FILE, 0));
+    }
+
+    #[test]
+    fn an_openid_provider_is_enough_for_a_sign_in() {
+        let told = read("openapi: 3.0.0\ncomponents:\n  securitySchemes:\n    o: {type: openIdConnect, openIdConnectUrl: 'https://id.acme.example/a/.well-known/openid-configuration'}\n").unwrap();
+        let (text, set) = put(FILE, "dir", "production", "K", &told).unwrap();
+        assert_eq!(set, ["auth.kind", "auth.issuer"]);
+        assert!(text.contains("issuer = \"https://id.acme.example/a\""), "{text}");
     }
 
     #[test]
