@@ -74,13 +74,19 @@ impl<T: Transport> Authorized<T> {
             held.end();
             TransportError::SignedOut
         };
+        let read = async || {
+            let keeper = Arc::clone(&held.keeper);
+            on_disk(move || keeper.held()).await?.ok_or_else(over)
+        };
+        if let Some(token) = self.another(&read().await?, before) {
+            return Ok(token);
+        }
         let keeper = Arc::clone(&held.keeper);
-        let tokens = on_disk(move || keeper.held()).await?.ok_or_else(over)?;
-        // It was good when it was kept, so the server has taken it.
-        let kept = self.token(&tokens, true);
-        let is_new = before.is_none_or(|before| before.text.expose_secret() != kept.text.expose_secret());
-        if is_new && kept.lives() {
-            return Ok(kept);
+        let _alone = on_disk(move || keeper.renewing()).await?;
+        // Whoever was alone before may have renewed them.
+        let tokens = read().await?;
+        if let Some(token) = self.another(&tokens, before) {
+            return Ok(token);
         }
         let Some(refresh) = tokens.refresh.clone() else { return Err(over()) };
         let answer = oauth::ask(&self.inner, &held.client, &Grant::Refresh(refresh), &[], (self.now)()).await;
@@ -96,6 +102,14 @@ impl<T: Transport> Authorized<T> {
         let (keeper, kept) = (Arc::clone(&held.keeper), fresh.clone());
         on_disk(move || keeper.keep(&kept)).await?;
         Ok(self.token(&fresh, false))
+    }
+
+    /// The token that is kept, if it lives and is not the one that was used until now.
+    fn another(&self, tokens: &Tokens, before: Option<&Token>) -> Option<Token> {
+        // It was good when it was kept, so the server has taken it.
+        let kept = self.token(tokens, true);
+        let is_new = before.is_none_or(|before| before.text.expose_secret() != kept.text.expose_secret());
+        (is_new && kept.lives()).then_some(kept)
     }
 
     fn token(&self, tokens: &Tokens, taken: bool) -> Token {
@@ -244,5 +258,76 @@ mod tests {
         let foreign = Request::new(Url::parse("https://b.example/").unwrap());
         assert!(transport.with_token(&foreign).await.unwrap().bearer.is_none());
         assert_eq!(transport.inner.issued.load(Ordering::Relaxed), 1);
+    }
+
+    /// Renews by rotation: each refresh token is for one use.
+    struct Rotating(AtomicU32);
+
+    impl Transport for Arc<Rotating> {
+        async fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+            let Some(form) = &request.form else {
+                let body = Bytes::new();
+                return Ok(Reply { status: 200, headers: HeaderMap::new(), body, url: request.url.clone() });
+            };
+            let (_, given) = form.fields.iter().find(|(name, _)| name == "refresh_token").unwrap();
+            let given = given.expose_secret().to_owned();
+            // Time for another renewal to overtake this one.
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            let next = self.0.load(Ordering::Relaxed) + 1;
+            let good = given == format!("r{}", next - 1);
+            if good {
+                self.0.store(next, Ordering::Relaxed);
+            }
+            let body = format!(r#"{{"access_token":"t{next}","refresh_token":"r{next}","token_type":"bearer"}}"#);
+            let refusal = r#"{"error":"invalid_grant"}"#.to_owned();
+            let (status, body) = if good { (200, body) } else { (400, refusal) };
+            Ok(Reply { status, headers: HeaderMap::new(), body: Bytes::from(body), url: request.url.clone() })
+        }
+    }
+
+    struct Kept(std::sync::Mutex<Tokens>, Arc<Mutex<()>>);
+
+    impl oauth::TokenKeeper for Kept {
+        fn held(&self) -> Result<Option<Tokens>, KeeperError> {
+            Ok(Some(self.0.lock().unwrap().clone()))
+        }
+
+        fn keep(&self, tokens: &Tokens) -> Result<(), KeeperError> {
+            *self.0.lock().unwrap() = tokens.clone();
+            Ok(())
+        }
+
+        fn renewing(&self) -> Result<Box<dyn Send>, KeeperError> {
+            Ok(Box::new(Arc::clone(&self.1).blocking_lock_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_is_used_once_by_all_who_share_it() {
+        let ends = Some(chrono::DateTime::UNIX_EPOCH);
+        let tokens = Tokens {
+            access: "t0".into(),
+            refresh: Some("r0".into()),
+            ends,
+            scopes: None,
+            patient: None,
+            id_token: None,
+        };
+        let keeper = Arc::new(Kept(std::sync::Mutex::new(tokens), Arc::default()));
+        let token_url = Endpoint::At(Url::parse("https://a.example/token").unwrap());
+        let client = OAuthClient { token_url, id: None, authentication: ClientAuthentication::Public };
+        let held = HeldTokens::new(client, Arc::clone(&keeper) as Arc<dyn oauth::TokenKeeper>);
+        let mut source = Source::new(Url::parse("https://a.example/fhir").unwrap());
+        source.credentials = Credentials::Held(held.clone());
+        let request = Request::new(Url::parse("https://a.example/fhir/Location").unwrap());
+        let server = Arc::new(Rotating(AtomicU32::new(0)));
+        let stack = || Authorized::new(Arc::clone(&server), source.clone(), || chrono::DateTime::UNIX_EPOCH);
+        let (one, other) = (stack(), stack());
+        let (one, other) = tokio::join!(one.send(&request), other.send(&request));
+        assert_eq!((one.unwrap().status, other.unwrap().status), (200, 200));
+        assert!(!held.has_ended());
+        assert_eq!(server.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -110,6 +110,13 @@ pub trait TokenKeeper: Send + Sync {
     /// # Errors
     /// They cannot be kept.
     fn keep(&self, tokens: &Tokens) -> Result<(), KeeperError>;
+
+    /// Lets nobody else renew these tokens, in this process or another, until the value is dropped: a refresh token may
+    /// be for one use, and a second one ends the sign-in (RFC 9700, section 4.14.2). Blocks while somebody else does.
+    ///
+    /// # Errors
+    /// The place cannot be locked.
+    fn renewing(&self) -> Result<Box<dyn Send>, KeeperError>;
 }
 
 /// The place of the tokens fails. Says where, never what.

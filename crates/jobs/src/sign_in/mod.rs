@@ -177,7 +177,9 @@ impl SignIn {
     pub fn begin(&self, redirect_uri: Url, hint: Option<&str>) -> Begun {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let scopes = self.scopes();
-        let nonce = scopes.iter().any(|scope| scope == "openid").then(CsrfToken::new_random);
+        let asks = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
+        let nonce = asks("openid").then(CsrfToken::new_random);
+        let offline = asks("openid") && asks("offline_access");
         let mut request = oauth2::basic::BasicClient::new(oauth2::ClientId::new(self.client_id().to_owned()))
             .set_auth_uri(oauth2::AuthUrl::from_url(self.provider.authorize_url.clone()))
             .set_redirect_uri(oauth2::RedirectUrl::from_url(redirect_uri.clone()));
@@ -190,6 +192,10 @@ impl SignIn {
             .add_extra_param("aud", self.place.base_url.as_str().trim_end_matches('/').to_owned());
         if let Some(nonce) = &nonce {
             request = request.add_extra_param("nonce", nonce.secret().clone());
+        }
+        if offline {
+            // A token that outlives the session wants a person's word (OpenID Connect Core, section 11).
+            request = request.add_extra_param("prompt", "consent");
         }
         if let Some(hint) = hint {
             request = request.add_extra_param("login_hint", hint.to_owned());
@@ -293,7 +299,7 @@ pub async fn sign_out(
             revoked = false;
             continue;
         };
-        let client = client(&place.job, config, stored.token_url.clone(), true)?;
+        let client = client(&place.job, config, stored.token_url.clone(), stored.takes_basic)?;
         let tokens = [stored.refresh_token.as_ref(), Some(&stored.access_token)];
         for token in tokens.into_iter().flatten() {
             let token = SecretString::from(token.as_str());

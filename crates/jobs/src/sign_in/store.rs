@@ -118,7 +118,14 @@ pub enum TokenStore {
     /// In files below a folder.
     File(PathBuf),
     /// In memory, for as long as the process lives.
-    Memory(Mutex<BTreeMap<String, String>>),
+    Memory(Memory),
+}
+
+/// A store that ends with the process.
+#[derive(Debug, Default)]
+pub struct Memory {
+    kept: Mutex<BTreeMap<String, String>>,
+    renewing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl TokenStore {
@@ -138,7 +145,7 @@ impl TokenStore {
     /// A store that ends with the process.
     #[must_use]
     pub fn memory() -> Self {
-        Self::Memory(Mutex::default())
+        Self::Memory(Memory::default())
     }
 
     /// Where the tokens of a place are, for people.
@@ -185,13 +192,18 @@ impl TokenStore {
     /// Held while entries are read and written, so that two processes do not undo each other's.
     fn lock(&self, key: &str) -> Result<Option<fs::File>, KeeperError> {
         let Self::File(folder) = self else { return Ok(None) };
-        let locked = || {
-            private_folder(folder)?;
-            let file = fs::File::options().create(true).append(true).open(folder.join(".lock"))?;
-            file.lock()?;
-            Ok::<_, std::io::Error>(file)
-        };
-        locked().map(Some).map_err(|error| self.failed(key, error.into()))
+        locked(folder, ".lock").map(Some).map_err(|error| self.failed(key, error.into()))
+    }
+
+    /// Held while a place's tokens are renewed. Another lock than that of the entries, since they are written meanwhile.
+    fn renewing(&self, key: &str) -> Result<Box<dyn Send>, KeeperError> {
+        match self {
+            Self::Memory(memory) => Ok(Box::new(Arc::clone(&memory.renewing).blocking_lock_owned())),
+            Self::File(folder) => match locked(folder, &format!(".{key}.renewing")) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(error) => Err(self.failed(key, error.into())),
+            },
+        }
     }
 
     fn failed(&self, key: &str, source: Box<dyn std::error::Error + Send + Sync>) -> KeeperError {
@@ -200,7 +212,7 @@ impl TokenStore {
 
     fn text(&self, key: &str) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
         match self {
-            Self::Memory(kept) => Ok(kept.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()),
+            Self::Memory(memory) => Ok(memory.kept.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()),
             Self::File(folder) => match fs::read_to_string(path(folder, key)) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                 read => Ok(Some(read?)),
@@ -210,8 +222,8 @@ impl TokenStore {
 
     fn put(&self, key: &str, text: Option<String>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match self {
-            Self::Memory(kept) => {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            Self::Memory(memory) => {
+                let mut kept = memory.kept.lock().unwrap_or_else(PoisonError::into_inner);
                 match text {
                     Some(text) => drop(kept.insert(key.to_owned(), text)),
                     None => drop(kept.remove(key)),
@@ -231,6 +243,14 @@ impl TokenStore {
 
 fn path(folder: &Path, key: &str) -> PathBuf {
     folder.join(format!("{key}.json"))
+}
+
+/// A file that nobody else has locked; the lock ends with it.
+fn locked(folder: &Path, name: &str) -> std::io::Result<fs::File> {
+    private_folder(folder)?;
+    let file = fs::File::options().create(true).append(true).open(folder.join(name))?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn private_folder(folder: &Path) -> std::io::Result<()> {
@@ -271,5 +291,9 @@ impl TokenKeeper for Keeper {
         // A token endpoint may name the member only at the first sign-in.
         stored.patient.clone_from(&self.of.patient);
         self.store.add(&self.key, &stored)
+    }
+
+    fn renewing(&self) -> Result<Box<dyn Send>, KeeperError> {
+        self.store.renewing(&self.key)
     }
 }
