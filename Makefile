@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := target/venv
 CONFORMANCE_VENV := target/venv-conformance
 BENCH_VENV := target/venv-bench
+OIDC := target/oidc
 export FHIRVEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 export FHIRVEST_CONFORMANCE_PYTHON := $(CURDIR)/$(CONFORMANCE_VENV)/bin/python
 # `cargo test` runs in each crate's folder, so the path must not be relative.
@@ -28,7 +29,7 @@ test: venv ## Run every test that needs nothing but the project
 e2e: venv ## Run only the tests that drive the binary like a user
 	$(CARGO) test --package fhirvest --test e2e
 
-conformance: venv $(CONFORMANCE_VENV)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
+conformance: venv $(CONFORMANCE_VENV)/.ready $(OIDC)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
 	@test -d "$(FHIRVEST_SHARED)/data" || { echo "$(FHIRVEST_SHARED)/data is missing: set FHIRVEST_SHARED"; exit 1; }
 	$(CARGO) test --workspace -- --ignored
 
@@ -73,6 +74,12 @@ $(VENV)/.ready: tests/support/requirements.txt
 $(CONFORMANCE_VENV)/.ready: tests/support/requirements-conformance.txt
 	$(PYTHON) -m venv $(CONFORMANCE_VENV)
 	$(CONFORMANCE_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+$(OIDC)/.ready: $(addprefix tests/support/oidc/,package.json package-lock.json provider.mjs)
+	@command -v npm >/dev/null || { echo "npm is missing: make conformance needs Node.js 20 or newer, for the OpenID provider of its sign-in tests"; exit 1; }
+	mkdir -p $(OIDC)
+	cp $^ $(OIDC)
+	cd $(OIDC) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 $(BENCH_VENV)/.ready: tests/support/requirements-bench.txt
 	$(PYTHON) -m venv $(BENCH_VENV)

@@ -7,5 +7,6 @@
 mod harness;
 mod harvest;
 mod patient_access;
+mod sign_in;
 mod tables;
 mod views;
