@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Home, skipped};
+use crate::harness::{Done, Home, Sandbox, skipped};
 
 pub(crate) fn job(home: &Home, name: &str, schedule: &str) {
     home.write(
@@ -156,6 +156,35 @@ fn three_jobs_across_the_missing_hour_killed_and_started_again() {
     }
 }
 
+#[test]
+fn a_job_runs_once_at_a_time_whoever_starts_it_and_a_dead_process_holds_nothing() {
+    let home = Home::new();
+    let sandbox = Sandbox::start(&home, &["--size", "60"]);
+    home.write(
+        "jobs/slow.toml",
+        &format!(
+            "version = 1\nviews = [\"plan-net/practitioner\"]\n[source]\nname = \"acme\"\nbase_url = \"{}\"\n\
+             [resources.Practitioner]\npage_size = 1\n",
+            sandbox.url("highmark/provider-directory")
+        ),
+    );
+    let run = |rate: &str| {
+        let mut command = home.fhirvest(&["run", "slow", "--json", "-q"]);
+        command.env("FHIRVEST__RATE__REQUESTS_PER_SECOND", rate);
+        command
+    };
+    // Sixty pages, one a second.
+    let mut first = run("1").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the first run", || runs(&home).iter().any(|one| one.2 == "crawling"));
+    let second = Done::from(run("0").output().unwrap()).expect(6);
+    assert!(second.stderr.contains(&format!("(pid {})", first.id())), "{}", second.stderr);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let third = Done::from(run("0").output().unwrap()).expect(0).report();
+    assert_eq!((&third["resumed"], &third["resources"][0]["counts"]["archived"]), (&true.into(), &60.into()));
+    assert_eq!(runs(&home).len(), 1);
+}
+
 fn printed(home: &Home, form: &str) -> String {
     home.run(&["schedule", "--print", form]).expect(0).stdout
 }
@@ -168,6 +197,8 @@ fn the_same_schedule_for_cron_and_systemd() {
     let cron = printed(&home, "cron");
     assert!(cron.contains("CRON_TZ=America/New_York\n15 2 * * * cd "), "{cron}");
     assert!(cron.lines().any(|line| line.ends_with(" -q run nightly")), "{cron}");
+    let named = home.run(&["schedule", "--environment", "local", "--print", "cron"]).expect(0).stdout;
+    assert!(named.contains(" -q run --environment local nightly\n"), "{named}");
     // A line does what it says, pasted into a shell.
     let line = cron.lines().find(|line| line.ends_with("run nightly")).unwrap();
     let command = line.splitn(6, ' ').last().unwrap();
@@ -187,6 +218,9 @@ fn the_same_schedule_for_cron_and_systemd() {
     assert!(pasted.success(), "{script}");
     let called = std::fs::read_to_string(units.join("called")).unwrap();
     assert!(called.contains("enable --now fhirvest-nightly.timer fhirvest-weekdays.timer"), "{called}");
+    let service = std::fs::read_to_string(units.join("fhirvest-nightly.service")).unwrap();
+    let owner = Command::new("stat").args(["-c", "%U", home.path(".").to_str().unwrap()]).output().unwrap().stdout;
+    assert!(service.ends_with(&format!("\nUser={}", String::from_utf8(owner).unwrap())), "{service}");
     if !Path::new("/usr/bin/systemd-analyze").exists() {
         skipped("systemd-analyze verifies the units", "systemd");
         return;
@@ -219,4 +253,9 @@ fn the_same_schedule_for_kubernetes() {
     let done = Command::new(python).arg(script).arg(home.path("cronjobs.yaml")).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(String::from_utf8_lossy(&done.stdout), "fhirvest-weekly fhirvest-nightly\n");
+    // Days are named, a lake in a store is the same everywhere, one in a folder is that of the volume.
+    let local = std::fs::read_to_string(home.path("cronjobs.yaml")).unwrap();
+    assert!(local.contains("schedule: \"0 3 * * Sun\"") && local.contains("\"--lake\", \"/data/lake\", "), "{local}");
+    let shared = home.run(&["--lake", "s3://bucket/lake", "schedule", "--print", "kubernetes"]).expect(0).stdout;
+    assert!(shared.contains("\"--lake\", \"s3://bucket/lake\", \"--log-format\", \"json\", \"run\", "), "{shared}");
 }

@@ -26,6 +26,8 @@ pub struct Place {
     pub folder: Utf8PathBuf,
     /// Its global flags: `--config`, `--jobs`, `--lake`.
     pub flags: Vec<String>,
+    /// The environment that was named on the command line.
+    pub environment: Option<String>,
 }
 
 /// A schedule that the text cannot say.
@@ -57,14 +59,15 @@ pub fn print(jobs: &[Job], form: Form, place: &Place) -> Result<String, PrintErr
     match form {
         Form::Cron => Ok(cron(&timed, place)),
         Form::Systemd => Ok(systemd(&timed, place)),
-        Form::Kubernetes => kubernetes(&timed),
+        Form::Kubernetes => kubernetes(&timed, place),
     }
 }
 
 fn cron(jobs: &[(&Job, &str)], place: &Place) -> String {
     let mut text = String::from(
         "# Times are in the CRON_TZ above them, which cronie heeds. Debian's cron does not know it: there use\n\
-         # `fhirvest schedule --print systemd`, or a machine whose own time zone it is.\n",
+         # `fhirvest schedule --print systemd`, or a machine whose own time zone it is.\n\
+         # Keys that jobs take from the environment are lines of the crontab, above these: HIGHMARK_API_KEY=…\n",
     );
     let mut zone = None;
     for (job, schedule) in jobs {
@@ -73,21 +76,19 @@ fn cron(jobs: &[(&Job, &str)], place: &Place) -> String {
             let _ = writeln!(text, "CRON_TZ={}", job.settings.timezone);
         }
         // A bare % would end the command.
-        let command = command(job, place, true).replace('%', "\\%");
+        let words = std::iter::once(place.program.as_str()).chain(words(job, place, &["-q"]));
+        let command = words.map(quoted).collect::<Vec<_>>().join(" ").replace('%', "\\%");
         let folder = quoted(place.folder.as_str()).replace('%', "\\%");
         let _ = writeln!(text, "{schedule} cd {folder} && {command}");
     }
     text
 }
 
-fn command(job: &Job, place: &Place, quiet: bool) -> String {
-    let mut words = vec![quoted(place.program.as_str())];
-    words.extend(place.flags.iter().map(|flag| quoted(flag)));
-    if quiet {
-        words.push("-q".into());
-    }
-    words.extend(["run".into(), quoted(&job.name)]);
-    words.join(" ")
+/// The words that run a job, without the program.
+fn words<'a>(job: &'a Job, place: &'a Place, global: &[&'a str]) -> Vec<&'a str> {
+    let flags = place.flags.iter().map(String::as_str);
+    let environment = place.environment.iter().flat_map(|name| ["--environment", name.as_str()]);
+    flags.chain(global.iter().copied()).chain(["run"]).chain(environment).chain([job.name.as_str()]).collect()
 }
 
 /// A word as a shell takes it.
@@ -107,15 +108,17 @@ fn in_unit(word: &str) -> String {
 
 fn systemd(jobs: &[(&Job, &str)], place: &Place) -> String {
     let mut text = String::from(
-        "# Paste this into a shell of root. It writes one service and one timer for each job and starts the timers.\n\
+        "# Paste this into a shell of root. It writes one service and one timer for each job and starts the timers. The jobs run\n\
+         # as the owner of the folder that they are called in.\n\
          # Keys go into the service's environment: systemctl edit fhirvest-JOB.service, [Service], EnvironmentFile=…\n\
          units=${SYSTEMD_DIR:-/etc/systemd/system}\n",
     );
+    let _ = writeln!(text, "owner=$(stat -c %U {})", quoted(place.folder.as_str()));
     let mut timers = Vec::new();
     for (job, schedule) in jobs {
         let name = format!("fhirvest-{}", job.name);
-        let words = std::iter::once(place.program.as_str()).chain(place.flags.iter().map(String::as_str));
-        let words: Vec<String> = words.chain(["run", &job.name]).map(in_unit).collect();
+        let words = std::iter::once(place.program.as_str()).chain(words(job, place, &[]));
+        let words: Vec<String> = words.map(in_unit).collect();
         let folder = place.folder.as_str().replace('%', "%%");
         let _ = write!(
             text,
@@ -131,7 +134,10 @@ fn systemd(jobs: &[(&Job, &str)], place: &Place) -> String {
              # 75: the server asked to come back later; 130: stopped after a clean commit. The next run goes on.\n\
              SuccessExitStatus=75 130\n\
              TimeoutStartSec=infinity\n\
+             # After SIGTERM the page in flight is awaited, and committed.\n\
+             TimeoutStopSec=120\n\
              UNIT\n\
+             echo \"User=$owner\" >> \"$units/{name}.service\"\n\
              cat > \"$units/{name}.timer\" <<'UNIT'\n\
              [Unit]\n\
              Description=When fhirvest runs {job}\n\n\
@@ -224,11 +230,12 @@ fn weekdays(field: &str) -> String {
 /// What a CronJob's name may have at most, so that its pods' names fit.
 const LONGEST_NAME: usize = 52;
 
-fn kubernetes(jobs: &[(&Job, &str)]) -> Result<String, PrintError> {
+fn kubernetes(jobs: &[(&Job, &str)], place: &Place) -> Result<String, PrintError> {
     let mut text = String::from(
-        "# kubectl apply -f - takes this as it is. It expects the image of the Dockerfile, a volume claim `fhirvest-lake`,\n\
+        "# kubectl apply -f - takes this as it is. It expects the image of the Dockerfile, a volume claim `fhirvest-data`,\n\
          # the job files in a config map (kubectl create configmap fhirvest-jobs --from-file=jobs/), and keys, if any, as\n\
-         # variables in the secret `fhirvest-keys`.\n",
+         # variables in the secret `fhirvest-keys`. A configuration folder of one's own belongs at /fhirvest/config. The lakes\n\
+         # are /data/lake and, for data about persons, /data/lake-sensitive.\n",
     );
     let mut names: Vec<(String, &str)> = Vec::new();
     for (job, schedule) in jobs {
@@ -237,6 +244,9 @@ fn kubernetes(jobs: &[(&Job, &str)]) -> Result<String, PrintError> {
         if let Some((_, first)) = names.iter().find(|(known, _)| *known == name) {
             return Err(PrintError::SameName { first: (*first).to_owned(), second: job.name.clone() });
         }
+        let place = Place { flags: in_a_pod(place), ..place.clone() };
+        let arguments = words(job, &place, &["--log-format", "json"]).join("\", \"");
+        let schedule = for_kubernetes(schedule);
         let _ = write!(
             text,
             "---\n\
@@ -262,11 +272,13 @@ spec:\n\
 \x20     template:\n\
 \x20       spec:\n\
 \x20         restartPolicy: Never\n\
-\x20         securityContext: {{ runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532 }}\n\
+\x20         # After SIGTERM the page in flight is awaited, and committed.\n\
+\x20         terminationGracePeriodSeconds: 120\n\
+\x20         securityContext: {{ runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532, fsGroupChangePolicy: OnRootMismatch }}\n\
 \x20         containers:\n\
 \x20           - name: fhirvest\n\
 \x20             image: fhirvest:{version}\n\
-\x20             args: [\"--log-format\", \"json\", \"--jobs\", \"/fhirvest/jobs\", \"--lake\", \"/lake\", \"run\", \"{job}\"]\n\
+\x20             args: [\"{arguments}\"]\n\
 \x20             envFrom:\n\
 \x20               - secretRef: {{ name: fhirvest-keys, optional: true }}\n\
 \x20             securityContext:\n\
@@ -274,23 +286,37 @@ spec:\n\
 \x20               readOnlyRootFilesystem: true\n\
 \x20               capabilities: {{ drop: [ALL] }}\n\
 \x20             volumeMounts:\n\
-\x20               - {{ name: lake, mountPath: /lake }}\n\
+\x20               - {{ name: data, mountPath: /data }}\n\
 \x20               - {{ name: jobs, mountPath: /fhirvest/jobs, readOnly: true }}\n\
 \x20               - {{ name: tmp, mountPath: /tmp }}\n\
 \x20         volumes:\n\
-\x20           - name: lake\n\
-\x20             persistentVolumeClaim: {{ claimName: fhirvest-lake }}\n\
+\x20           - name: data\n\
+\x20             persistentVolumeClaim: {{ claimName: fhirvest-data }}\n\
 \x20           - name: jobs\n\
 \x20             configMap: {{ name: fhirvest-jobs }}\n\
 \x20           - name: tmp\n\
 \x20             emptyDir: {{}}\n",
             zone = job.settings.timezone,
-            job = job.name,
             version = env!("CARGO_PKG_VERSION"),
         );
         names.push((name, &job.name));
     }
     Ok(text)
+}
+
+/// The flags of a job in a pod: a lake in an object store is the same from everywhere, a folder is that of the volume.
+fn in_a_pod(place: &Place) -> Vec<String> {
+    let lake = place.flags.iter().skip_while(|flag| *flag != "--lake").nth(1).filter(|lake| lake.contains("://"));
+    let lake = lake.map_or("/data/lake", String::as_str);
+    ["--jobs", "/fhirvest/jobs", "--lake", lake].map(ToOwned::to_owned).into()
+}
+
+/// A schedule as Kubernetes reads it: it does not know the seventh day, nor a range that ends on Sunday.
+fn for_kubernetes(schedule: &str) -> String {
+    match schedule.rsplit_once(char::is_whitespace) {
+        Some((rest, days)) if !days.starts_with('*') => format!("{} {}", rest.trim_end(), weekdays(days)),
+        _ => schedule.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -308,6 +334,65 @@ mod tests {
             ("0 3 * * 5-7", vec!["Sun,Fri,Sat *-*-* 03:00:00"]),
         ] {
             assert_eq!(calendars(schedule), events, "{schedule}");
+        }
+    }
+
+    #[test]
+    fn kubernetes_gets_days_by_their_names() {
+        for (schedule, same) in [
+            ("15 2 * * *", "15 2 * * *"),
+            ("0 3 * * 7", "0 3 * * Sun"),
+            ("0 3 1 * 5-7", "0 3 1 * Sun,Fri,Sat"),
+            ("0 3 * * MON-FRI", "0 3 * * Mon,Tue,Wed,Thu,Fri"),
+            ("0 3 * * */2", "0 3 * * */2"),
+        ] {
+            assert_eq!(for_kubernetes(schedule), same);
+        }
+    }
+
+    /// What systemd makes of the events, for the times after a moment; nothing where it is not there.
+    fn by_systemd(events: &[String], after: &str, how_many: usize) -> Option<Vec<String>> {
+        let mut times = Vec::new();
+        for event in events {
+            let mut command = std::process::Command::new("systemd-analyze");
+            command.args(["calendar", "--base-time", after, "--iterations", &how_many.to_string()]);
+            let done = command.arg(format!("{event} UTC")).env("TZ", "UTC").env("LC_ALL", "C").output().ok()?;
+            let text = String::from_utf8(done.stdout).unwrap();
+            assert!(done.status.success(), "{event}: {}", String::from_utf8_lossy(&done.stderr));
+            let moments = text.lines().filter_map(|line| {
+                let (name, rest) = line.trim().split_once(": ")?;
+                let of_time =
+                    name.starts_with("Next elapse") || name.starts_with("Iteration") || name.starts_with("Iter. ");
+                of_time.then(|| rest.trim().split_once(' ').map(|(_, moment)| moment.to_owned()))?
+            });
+            times.extend(moments);
+        }
+        times.sort();
+        times.dedup();
+        times.truncate(how_many);
+        Some(times)
+    }
+
+    #[test]
+    fn systemd_runs_at_the_times_of_the_schedule() {
+        for schedule in [
+            "15 2 * * *",
+            "*/15 * * * *",
+            "0 1-5/2 * * MON-FRI",
+            "0 3 1 jan,JUL *",
+            "0 3 1,15 * 0",
+            "5,35 */6 * * 5-7",
+            "0 12 */10 * *",
+            "30 4 13 * FRI",
+            "0 0 31 * *",
+            "10-50/20 22 * 2-4 7",
+        ] {
+            let table = super::super::Timetable::new(schedule, chrono_tz::UTC).unwrap();
+            let from: chrono::DateTime<chrono::Utc> = "2026-03-01T00:30:00Z".parse().unwrap();
+            let ours = std::iter::successors(table.after(from), |at| table.after(*at)).take(12);
+            let ours: Vec<String> = ours.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()).collect();
+            let Some(systemd) = by_systemd(&calendars(schedule), "2026-03-01 00:30:00 UTC", 12) else { return };
+            assert_eq!(systemd, ours, "{schedule}");
         }
     }
 

@@ -32,7 +32,9 @@ pub(crate) async fn schedule(global: &Global, arguments: &Schedule) -> Result<Ex
     let jobs = checked(&loader)?;
     if let Some(form) = arguments.print {
         output::data(
-            print(&jobs, form.into(), &place(global)?).map_err(|e| Failure::new(Exit::Usage, &e))?.trim_end(),
+            print(&jobs, form.into(), &place(global, arguments)?)
+                .map_err(|e| Failure::new(Exit::Usage, &e))?
+                .trim_end(),
         )?;
         return Ok(Exit::Done);
     }
@@ -78,7 +80,7 @@ fn failure(error: &ScheduleError) -> Failure {
 }
 
 /// Where this program is, and how it was called.
-fn place(global: &Global) -> Result<Place, Failure> {
+fn place(global: &Global, arguments: &Schedule) -> Result<Place, Failure> {
     let utf8 = |path: std::io::Result<std::path::PathBuf>, what: &str| {
         let path = path.map_err(|error| Failure::io(what, &error))?;
         Utf8PathBuf::from_path_buf(path).map_err(|path| Failure::usage(format!("{} is not UTF-8", path.display())))
@@ -92,7 +94,7 @@ fn place(global: &Global) -> Result<Place, Failure> {
         }
     }
     flags.extend(global.lake.iter().flat_map(|lake| ["--lake".to_owned(), lake.to_string()]));
-    Ok(Place { program, folder, flags })
+    Ok(Place { program, folder, flags, environment: arguments.environment.clone() })
 }
 
 impl From<ScheduleForm> for Form {
