@@ -61,12 +61,17 @@ impl Home {
 
     /// Rows of a query over a lake in this folder.
     pub(crate) fn duckdb_in(&self, lake: &str, sql: &str) -> Vec<Value> {
+        self.duckdb_after("", lake, sql)
+    }
+
+    /// As [`Home::duckdb_in`], in a session that has done something before it opened the lake.
+    pub(crate) fn duckdb_after(&self, before: &str, lake: &str, sql: &str) -> Vec<Value> {
         let python = std::env::var_os("FHIRVEST_PYTHON")
             .map_or_else(|| workspace().join("target/venv/bin/python"), PathBuf::from);
         assert!(python.exists(), "{} is missing: `make test` makes it (or `make venv`)", python.display());
         let output = Command::new(python)
             .arg(workspace().join("tests/support/query.py"))
-            .arg("--views")
+            .args(["--before", before, "--views"])
             .arg(self.path(lake).join("views.sql"))
             .arg(sql)
             // Any directory will do for views.sql.

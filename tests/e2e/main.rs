@@ -8,6 +8,7 @@ mod config_mistakes;
 mod conformance;
 mod cookbook;
 mod derived;
+mod encrypted;
 mod first_run;
 mod flatten;
 mod harness;

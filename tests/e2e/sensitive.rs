@@ -5,10 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 use crate::harness::{Done, Home, Sandbox, workspace};
 
 /// What must not be seen outside of the lake: ids and names of members.
-const MEMBERS: [&str; 4] = ["member-7311", "member-9942", "Kowalczyk", "Oyelaran"];
+pub(crate) const MEMBERS: [&str; 4] = ["member-7311", "member-9942", "Kowalczyk", "Oyelaran"];
 
 /// A server with two members and their observations, and a job that asks for them.
-fn members(home: &Home, faults: &[&str]) -> Sandbox {
+pub(crate) fn members(home: &Home, faults: &[&str]) -> Sandbox {
     let patient = |id: &str, family: &str| {
         format!(r#"{{"resourceType":"Patient","id":"{id}","name":[{{"family":"{family}"}}],"birthDate":"1961-03-04"}}"#)
     };
@@ -31,7 +31,7 @@ fn members(home: &Home, faults: &[&str]) -> Sandbox {
     sandbox
 }
 
-fn job(home: &Home, url: &str, members: &[&str]) {
+pub(crate) fn job(home: &Home, url: &str, members: &[&str]) {
     let text = format!(
         "version = 1\nenvironment = \"test\"\nviews = [\"patient-access/patient\", \"patient-access/observation\"]\n\
          [source]\nname = \"acme\"\nbase_url = \"{url}\"\n[rate]\nrequests_per_second = 0\n\

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run a query in DuckDB and print its rows as JSON: an array of objects, one a row.
 
-    query.py [--views views.sql] 'SELECT ...'      the query may also come on stdin
+    query.py [--before SQL] [--views views.sql] 'SELECT ...'      the query may also come on stdin
 
 The views file is executed first, as `duckdb -init` would. Numbers, booleans and nulls stay what they are; every
 other value (dates, times, decimals) is its text in DuckDB, in UTC, so that results compare byte for byte.
@@ -46,11 +46,13 @@ def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=Path, help="SQL to execute first, such as a lake's views.sql")
+    parser.add_argument("--before", default="", help="SQL to execute before the views, such as the key of an encrypted lake")
     parser.add_argument("query", nargs="?", help="SQL; from stdin when absent; the rows of its last statement are printed")
     arguments = parser.parse_args()
 
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(arguments.before)
     if arguments.views:
         connection.execute(arguments.views.read_text(encoding="utf-8"))
     *before, last = connection.extract_statements(arguments.query or sys.stdin.read())

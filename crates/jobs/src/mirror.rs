@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fhirvest_lake::{
-    Lake, LakeError, Lock, Sensitivity,
+    Lake, LakeError, Lock,
     changes::SEEN,
     durable,
     remote::{Current, Manifest, Object, Remote, RemoteError},
@@ -15,7 +15,7 @@ use fhirvest_lake::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
-    config::Settings,
+    config::{EncryptionConfig, Settings},
     ledger::{Ledger, RunState, Unpublished},
     retention::{self, Keep, Pruned},
     run::{RunError, TableReport, TableState},
@@ -90,7 +90,7 @@ impl Mirror {
     pub async fn pull(&mut self, _turn: &Turn) -> Result<(), RunError> {
         durable::create_dir(&self.own())?;
         self.current = self.remote.manifest().await?;
-        self.same_kind()?;
+        self.same_kind().await?;
         let shared = self.own().join("shared.sqlite");
         remove_file(&shared)?;
         if let Some(current) = &self.current {
@@ -112,16 +112,14 @@ impl Mirror {
         self.fetch(wanted.collect()).await
     }
 
-    /// A working folder of sensitive data is none of a public lake, and the reverse.
-    fn same_kind(&self) -> Result<(), RunError> {
+    /// A working folder of sensitive data is none of a public lake, and the reverse; and its tables have one key.
+    async fn same_kind(&self) -> Result<(), RunError> {
         let path = self.lake.description();
         let Some(shared) = self.files().get(DESCRIPTION).filter(|_| path.exists()) else { return Ok(()) };
         if durable::hash_file(&path)?.1 == shared.blake3 {
             return Ok(());
         }
-        let kind = self.lake.sensitivity()?.unwrap_or(Sensitivity::Public);
-        let other = if kind == Sensitivity::Public { Sensitivity::Sensitive } else { Sensitivity::Public };
-        Err(LakeError::OtherKind { path: self.remote.url().into(), holds: other, wanted: kind }.into())
+        Ok(self.lake.check_description(&self.remote.object(shared).await?)?)
     }
 
     /// Downloads the archive of a run, to read it again.
@@ -322,9 +320,10 @@ pub async fn lake(settings: &Settings) -> Result<Lake, RunError> {
 /// As [`lake`], with the tables that a run published and, where it held some back, its archive: what its report is made of.
 ///
 /// # Errors
-/// As [`Mirror::pull`]; there is no such run, or it is not over; an object is gone or damaged.
+/// As [`Mirror::pull`]; there is no such run, or it is not over; an object is gone or damaged; the tables are encrypted
+/// with another key than the configuration leads to.
 pub async fn lake_of_run(settings: &Settings, run: &str) -> Result<Lake, RunError> {
-    let Some(mut mirror) = Mirror::of(settings)? else { return Ok(folder(settings)) };
+    let Some(mut mirror) = Mirror::of(settings)? else { return unlocked(folder(settings), settings) };
     let turn = mirror.turn().await?;
     mirror.pull(&turn).await?;
     let report = crate::report::of_run(&Ledger::open(&mirror.lake.ledger_path())?, run)?;
@@ -340,7 +339,17 @@ pub async fn lake_of_run(settings: &Settings, run: &str) -> Result<Lake, RunErro
     if !held.is_empty() {
         mirror.fetch_archive(report.archive_run.as_deref().unwrap_or(&report.run)).await?;
     }
-    Ok(mirror.lake)
+    unlocked(mirror.lake, settings)
+}
+
+/// The lake with the key of its tables, where they are encrypted.
+fn unlocked(lake: Lake, settings: &Settings) -> Result<Lake, RunError> {
+    if !lake.encrypted()? {
+        return Ok(lake);
+    }
+    let lake = lake.with_key(settings.encryption.as_ref().map(EncryptionConfig::table_key).transpose()?);
+    lake.check_key()?;
+    Ok(lake)
 }
 
 /// The lake of some settings with every file: of one in an object store all are downloaded that are not here yet, and each

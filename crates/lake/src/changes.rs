@@ -14,6 +14,7 @@ use arrow::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
+    encryption::TableKey,
     error::LakeError,
     table::{self, TableFiles, TableOptions, TableReader, TableSpec, TableWriter},
 };
@@ -72,17 +73,18 @@ pub struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Begins an index in a folder of its own.
+    /// Begins an index in a folder of its own, encrypted where there is a key.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn new(dir: &Utf8Path) -> Result<Self, LakeError> {
+    pub fn new(dir: &Utf8Path, key: Option<TableKey>) -> Result<Self, LakeError> {
         let spec = TableSpec {
             name: "index".into(),
             schema: schema(&["id", "content_hash"]),
             sort_by: vec!["id".into()],
             bloom: Vec::new(),
             metadata: Vec::new(),
+            key,
         };
         let options = TableOptions { memory_budget: INDEX_MEMORY, ..TableOptions::default() };
         Ok(Self { writer: TableWriter::new(spec, dir, options)?, dir: dir.to_owned() })
@@ -117,6 +119,8 @@ pub struct Output<'a> {
     pub seen: &'a Utf8Path,
     /// What every file says of itself.
     pub metadata: &'a [(String, String)],
+    /// What the files are encrypted with, and those that are read.
+    pub key: Option<&'a TableKey>,
 }
 
 /// What a merge wrote.
@@ -148,12 +152,13 @@ pub fn merge(
         sort_by: vec!["resource_type".into(), "id".into()],
         bloom: vec!["id".into()],
         metadata: output.metadata.to_vec(),
+        key: output.key.cloned(),
     };
     let changes = spec(CHANGES, &["resource_type", "id", "change", "content_hash"]);
     let seen = spec(SEEN, &["resource_type", "id", "content_hash", "first_run", "last_run"]);
     let mut merge = Merge {
         run,
-        known: Cursor::open(before)?,
+        known: Cursor::open(before, output.key)?,
         changes: Rows::new(changes.schema.clone(), output.changes),
         seen: Rows::new(seen.schema.clone(), output.seen),
         counts: Vec::new(),
@@ -177,7 +182,7 @@ pub fn merge(
                             resource_type: next.resource_type.clone(),
                             ..ChangeCounts::default()
                         });
-                        let cursor = Cursor::open(next.index.clone())?;
+                        let cursor = Cursor::open(next.index.clone(), output.key)?;
                         current.insert((next, cursor))
                     }
                     None if merge.carry_over()? => continue,
@@ -306,8 +311,8 @@ struct Cursor<const N: usize> {
 }
 
 impl<const N: usize> Cursor<N> {
-    fn open(files: Vec<Utf8PathBuf>) -> Result<Self, LakeError> {
-        let mut cursor = Self { reader: TableReader::new(files), columns: Vec::new(), place: 0, rows: 0 };
+    fn open(files: Vec<Utf8PathBuf>, key: Option<&TableKey>) -> Result<Self, LakeError> {
+        let mut cursor = Self { reader: TableReader::new(files, key.cloned()), columns: Vec::new(), place: 0, rows: 0 };
         cursor.next_batch()?;
         Ok(cursor)
     }
@@ -435,7 +440,7 @@ mod tests {
 
     fn rows<const N: usize>(dir: &Utf8Path, files: &TableFiles) -> Vec<[Option<String>; N]> {
         let paths = files.files.iter().map(|file| dir.join(&file.name)).collect();
-        let (mut cursor, mut rows) = (Cursor::<N>::open(paths).unwrap(), Vec::new());
+        let (mut cursor, mut rows) = (Cursor::<N>::open(paths, None).unwrap(), Vec::new());
         while let Some(row) = cursor.row() {
             rows.push(row.map(|value| value.map(ToOwned::to_owned)));
             cursor.advance().unwrap();
@@ -466,7 +471,7 @@ mod tests {
                 let run = format!("run-{number}");
                 let (mut crawled, mut expected) = (Vec::new(), BTreeSet::new());
                 for (name, scope, world) in types {
-                    let mut index = IndexWriter::new(&dir.join(&run).join(name)).unwrap();
+                    let mut index = IndexWriter::new(&dir.join(&run).join(name), None).unwrap();
                     // In the order of arrival, which is none.
                     let came: Vec<_> = world.iter().rev().collect();
                     let ids = came.iter().map(|(number, _)| Some(id(**number)));
@@ -477,7 +482,7 @@ mod tests {
                     expected.extend(model.night(&run, name, *scope, world));
                 }
                 let (changes, seen) = (dir.join(&run).join(CHANGES), dir.join(&run).join(SEEN));
-                let output = Output { changes: &changes, seen: &seen, metadata: &[] };
+                let output = Output { changes: &changes, seen: &seen, metadata: &[], key: None };
                 let merged = merge(&run, before, crawled, output).unwrap();
 
                 let found: Vec<[Option<String>; 4]> = rows(&changes, &merged.changes);

@@ -68,6 +68,32 @@ pub enum LakeError {
         /// What was to be put into it.
         wanted: crate::layout::Sensitivity,
     },
+    /// The tables are encrypted, and there is no key.
+    #[error(
+        "the tables of the lake {path} are encrypted: `key` below [encryption] of the configuration says where their key is"
+    )]
+    NoKey {
+        /// The lake.
+        path: Utf8PathBuf,
+    },
+    /// The tables are encrypted with another key.
+    #[error(
+        "the key that [encryption] of the configuration leads to is not the one that the tables of the lake {path} are \
+         encrypted with: bring that one back, or begin another lake (`sensitive_lake`)"
+    )]
+    OtherKey {
+        /// The lake.
+        path: Utf8PathBuf,
+    },
+    /// The lake was begun without encryption.
+    #[error(
+        "the lake {path} was begun without encryption: begin another one for [encryption] (`sensitive_lake`), or take the \
+         key out of the configuration"
+    )]
+    NotEncrypted {
+        /// The lake.
+        path: Utf8PathBuf,
+    },
     /// A lake was written by a newer version.
     #[error("{path} is not of a format that this version knows: was the lake written by a newer fhirvest?")]
     Format {

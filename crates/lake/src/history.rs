@@ -105,6 +105,7 @@ fn stage(lake: &Lake, table: &str, run: &str, batch: &RecordBatch) -> Result<Tab
         sort_by: vec!["run".into()],
         bloom: Vec::new(),
         metadata: vec![("fhirvest.run".into(), run.to_owned())],
+        key: lake.key().cloned(),
     };
     let mut writer = TableWriter::new(spec, &staged, TableOptions::default())?;
     writer.write(batch)?;

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, error::LakeError};
+use crate::{durable, encryption::TableKey, error::LakeError};
 
 /// A lake: a folder that analysts open.
 ///
@@ -25,19 +25,33 @@ pub struct Lake {
     root: Utf8PathBuf,
     /// Where analysts find it, if that is not the folder itself.
     address: Option<String>,
+    /// What its tables are encrypted with.
+    key: Option<TableKey>,
 }
 
 impl Lake {
     /// The lake at a folder; touches nothing.
     #[must_use]
     pub fn at(root: &Utf8Path) -> Self {
-        Self { root: root.to_owned(), address: None }
+        Self { root: root.to_owned(), address: None, key: None }
     }
 
     /// The working folder of a lake whose place is an object store; touches nothing.
     #[must_use]
     pub fn mirror(root: &Utf8Path, address: &str) -> Self {
-        Self { root: root.to_owned(), address: Some(address.to_owned()) }
+        Self { root: root.to_owned(), address: Some(address.to_owned()), key: None }
+    }
+
+    /// The lake with the key of its tables.
+    #[must_use]
+    pub fn with_key(self, key: Option<TableKey>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// What its tables are encrypted with.
+    #[must_use]
+    pub fn key(&self) -> Option<&TableKey> {
+        self.key.as_ref()
     }
 
     /// Makes the folders that every lake has, and notes what kind of data they are for. A sensitive lake is closed to
@@ -46,10 +60,11 @@ impl Lake {
     /// # Errors
     /// A folder cannot be made (the place is a file, or read-only), or the lake holds the other kind of data.
     pub fn create(&self, wanted: Sensitivity) -> Result<(), LakeError> {
-        let refuse = |holds| LakeError::OtherKind { path: self.root.clone(), holds, wanted };
-        // Looked at first: a lake of the other kind stays as it is.
-        if let Some(holds) = self.sensitivity()?.filter(|holds| *holds != wanted) {
-            return Err(refuse(holds));
+        // Looked at first: a lake of the other kind, or with another key, stays as it is.
+        let own =
+            Description { version: FORMAT, sensitivity: wanted, key: self.key.as_ref().map(TableKey::fingerprint) };
+        if let Some(found) = self.describe()? {
+            self.same(&own, &found)?;
         }
         match wanted {
             Sensitivity::Sensitive => durable::create_private_dir(&self.root)?,
@@ -60,14 +75,55 @@ impl Lake {
         for folder in [self.runs_dir(), self.locks_dir(), self.tables_dir(), self.archives_dir()] {
             durable::create_dir(&folder)?;
         }
-        let description = Description { version: FORMAT, sensitivity: wanted };
-        let text = serde_json::to_vec(&description).map_err(|_| LakeError::Format { path: self.description() })?;
+        let text = serde_json::to_vec(&own).map_err(|_| LakeError::Format { path: self.description() })?;
         durable::write_once(&self.description(), &text)?;
         // Of two processes that begin a lake at once the first has decided.
-        match self.sensitivity()? {
-            Some(holds) if holds != wanted => Err(refuse(holds)),
+        self.describe()?.map_or(Ok(()), |found| self.same(&own, &found))
+    }
+
+    /// Whether the key at hand, or none, is what the lake's tables are encrypted with.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_key(&self) -> Result<(), LakeError> {
+        let Some(found) = self.describe()? else { return Ok(()) };
+        self.same(&Description { key: self.key.as_ref().map(TableKey::fingerprint), ..found.clone() }, &found)
+    }
+
+    /// Whether another description of the same lake, that of its place in an object store, says the same.
+    ///
+    /// # Errors
+    /// It does not, or one of them is not of a format that this version knows.
+    pub fn check_description(&self, other: &[u8]) -> Result<(), LakeError> {
+        let format = || LakeError::Format { path: self.description() };
+        let other: Description = serde_json::from_slice(other).map_err(|_| format())?;
+        self.describe()?.map_or(Ok(()), |own| self.same(&own, &other))
+    }
+
+    /// Whether the tables are encrypted.
+    ///
+    /// # Errors
+    /// The file that says so cannot be read.
+    pub fn encrypted(&self) -> Result<bool, LakeError> {
+        Ok(self.describe()?.is_some_and(|found| found.key.is_some()))
+    }
+
+    fn same(&self, own: &Description, found: &Description) -> Result<(), LakeError> {
+        let path = || self.shown();
+        if own.sensitivity != found.sensitivity {
+            return Err(LakeError::OtherKind { path: path(), holds: found.sensitivity, wanted: own.sensitivity });
+        }
+        match (&own.key, &found.key) {
+            (None, Some(_)) => Err(LakeError::NoKey { path: path() }),
+            (Some(_), None) => Err(LakeError::NotEncrypted { path: path() }),
+            (Some(own), Some(found)) if own != found => Err(LakeError::OtherKey { path: path() }),
             _ => Ok(()),
         }
+    }
+
+    /// The lake as messages name it.
+    fn shown(&self) -> Utf8PathBuf {
+        self.address.as_ref().map_or_else(|| self.root.clone(), Utf8PathBuf::from)
     }
 
     /// Where analysts find `views.sql`, on this machine.
@@ -81,16 +137,21 @@ impl Lake {
     /// # Errors
     /// The file that says so cannot be read.
     pub fn sensitivity(&self) -> Result<Option<Sensitivity>, LakeError> {
+        Ok(self.describe()?.map(|found| found.sensitivity))
+    }
+
+    fn describe(&self) -> Result<Option<Description>, LakeError> {
         let path = self.description();
         match fs::read(&path) {
             Ok(text) => {
                 let found: Option<Description> = serde_json::from_slice(&text).ok();
                 let known = found.filter(|found| found.version == FORMAT);
-                known.map(|found| Some(found.sensitivity)).ok_or(LakeError::Format { path })
+                known.map(Some).ok_or(LakeError::Format { path })
             }
             // The first lakes did not say so, and were all public.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(self.ledger_path().exists().then_some(Sensitivity::Public))
+                let public = Description { version: FORMAT, sensitivity: Sensitivity::Public, key: None };
+                Ok(self.ledger_path().exists().then_some(public))
             }
             Err(error) => Err(LakeError::io("read", &path, error)),
         }
@@ -232,10 +293,13 @@ impl Lake {
 const FORMAT: u32 = 1;
 
 /// What a lake says of itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Description {
     version: u32,
     sensitivity: Sensitivity,
+    /// The fingerprint of the key of its tables, where they are encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
 
 /// What kind of data a lake holds.

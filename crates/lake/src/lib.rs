@@ -24,6 +24,7 @@
 pub mod archive;
 pub mod changes;
 pub mod durable;
+pub mod encryption;
 pub mod error;
 pub mod history;
 pub mod input;

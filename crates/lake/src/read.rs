@@ -6,7 +6,10 @@ use arrow::record_batch::RecordBatch;
 use camino::{Utf8Path, Utf8PathBuf};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
-use crate::error::LakeError;
+use crate::{
+    encryption::{self, TableKey},
+    error::LakeError,
+};
 
 /// Rows of one batch.
 const BATCH: usize = 8_192;
@@ -43,11 +46,11 @@ pub fn files(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>, LakeError> {
 /// How many rows of each column have no value, from the files' statistics; a column without them is left out.
 ///
 /// # Errors
-/// A file cannot be read, or is no Parquet that can be read without a key.
-pub fn nulls(files: &[Utf8PathBuf]) -> Result<Vec<ColumnNulls>, LakeError> {
+/// A file cannot be read, or not with this key.
+pub fn nulls(files: &[Utf8PathBuf], key: Option<&TableKey>) -> Result<Vec<ColumnNulls>, LakeError> {
     let mut all: Vec<(String, Option<u64>)> = Vec::new();
     for path in files {
-        let reader = open(path)?;
+        let reader = open(path, key)?;
         for group in reader.metadata().row_groups() {
             for (place, column) in group.columns().iter().enumerate() {
                 let nulls = column.statistics().and_then(|statistics| statistics.null_count_opt());
@@ -65,17 +68,22 @@ pub fn nulls(files: &[Utf8PathBuf]) -> Result<Vec<ColumnNulls>, LakeError> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn columns(path: &Utf8Path) -> Result<Vec<String>, LakeError> {
-    Ok(open(path)?.schema().fields().iter().map(|field| field.name().clone()).collect())
+pub fn columns(path: &Utf8Path, key: Option<&TableKey>) -> Result<Vec<String>, LakeError> {
+    Ok(open(path, key)?.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
 /// Hands some columns of a table to `each`, batch by batch, in the order of the rows.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn scan(files: &[Utf8PathBuf], columns: &[&str], mut each: impl FnMut(&RecordBatch)) -> Result<(), LakeError> {
+pub fn scan(
+    files: &[Utf8PathBuf],
+    key: Option<&TableKey>,
+    columns: &[&str],
+    mut each: impl FnMut(&RecordBatch),
+) -> Result<(), LakeError> {
     for path in files {
-        let builder = open(path)?.with_batch_size(BATCH);
+        let builder = open(path, key)?.with_batch_size(BATCH);
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         let failed = |error: String| LakeError::io("read", path, std::io::Error::other(error));
         for batch in builder.with_projection(mask).build().map_err(|error| failed(error.to_string()))? {
@@ -85,8 +93,10 @@ pub fn scan(files: &[Utf8PathBuf], columns: &[&str], mut each: impl FnMut(&Recor
     Ok(())
 }
 
-fn open(path: &Utf8Path) -> Result<ParquetRecordBatchReaderBuilder<File>, LakeError> {
+fn open(path: &Utf8Path, key: Option<&TableKey>) -> Result<ParquetRecordBatchReaderBuilder<File>, LakeError> {
     let failed = |source| LakeError::io("read", path, source);
     let file = File::open(path).map_err(failed)?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed(std::io::Error::other(error.to_string())))
+    encryption::reading(key)
+        .and_then(|options| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))
+        .map_err(|error| failed(std::io::Error::other(error.to_string())))
 }

@@ -4,6 +4,7 @@
 mod auth;
 mod catalog;
 mod check;
+mod encryption;
 mod format;
 mod layers;
 mod model;
@@ -30,6 +31,7 @@ use crate::schedule::Timetable;
 pub use auth::{Auth, ClientAuth, OauthCode, SigningAlgorithm, SmartBackend};
 pub use catalog::{Api, ApiEnvironment, Blank, Imported, Publisher, PublisherFile};
 pub use check::Mistake;
+pub use encryption::EncryptionConfig;
 pub use model::{
     LimitsConfig, MetricsConfig, NotifyConfig, NotifyWhen, Publish, Rate, Refresh, RewriteRule, SandboxConfig,
     Settings, SourceConfig, TrustedOrigin, WebhookConfig,
@@ -63,6 +65,15 @@ pub enum ConfigError {
         /// In the order of the files.
         mistakes: Vec<Mistake>,
     },
+    /// The key of encrypted tables cannot be had.
+    #[error("the key of [encryption] cannot be had")]
+    EncryptionKey {
+        /// Why.
+        source: SecretError,
+    },
+    /// What should be the key of encrypted tables is none. It is not shown.
+    #[error("the key of [encryption] is not 32 bytes in base64: `openssl rand -base64 32` makes one")]
+    NoEncryptionKey,
     /// The layers together do not make a job.
     #[error("the settings of job `{job}` do not fit together: {message}")]
     Merged {

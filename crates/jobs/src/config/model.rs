@@ -11,6 +11,7 @@ use crate::sign_in::SignInConfig;
 
 use super::{
     auth::Auth,
+    encryption::EncryptionConfig,
     patients::PatientsConfig,
     quantity::{Size, Span},
     resource::ResourceConfig,
@@ -75,6 +76,9 @@ pub struct Settings {
     /// The lake of sensitive jobs; by default `lake` with `-sensitive` after its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitive_lake: Option<String>,
+    /// What the tables of sensitive lakes are encrypted with; without it they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionConfig>,
     /// Where lakes in object stores are worked on: a folder below this one for each. It holds what an interrupted run has
     /// got so far.
     pub work_dir: String,

@@ -34,7 +34,7 @@ pub struct AgainOptions {
 /// There is no such run or no archive of it, or the lake cannot be read or written.
 pub fn again(job: &Job, run: Option<&str>, options: AgainOptions) -> Result<RunReport, RunError> {
     let views = ViewSet::compile(&job.views)?;
-    let lake = mirror::folder(&job.settings);
+    let lake = mirror::folder(&job.settings).with_key(job.settings.table_key()?);
     let named = run.unwrap_or(&job.name).to_owned();
     if !lake.ledger_path().exists() {
         return Err(RunError::NoRun { run: named });

@@ -61,7 +61,7 @@ pub(super) fn index(
     if !file.exists() {
         return Ok(crawled);
     }
-    let mut writer = IndexWriter::new(&lake.run_dir(run).join("index").join(resource_type))?;
+    let mut writer = IndexWriter::new(&lake.run_dir(run).join("index").join(resource_type), lake.key().cloned())?;
     let read = Mutex::new(archived::blocks(lake, source, archive, resource_type)?);
     let (hashed, results) = sync_channel(WAITING);
     std::thread::scope(|scope| {

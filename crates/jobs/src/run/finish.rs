@@ -272,7 +272,7 @@ impl Batch<'_> {
         }
         let (changes, seen) = (self.lake.staged_dir(run, CHANGES), self.lake.staged_dir(run, SEEN));
         let metadata = self.metadata();
-        let output = Output { changes: &changes, seen: &seen, metadata: &metadata };
+        let output = Output { changes: &changes, seen: &seen, metadata: &metadata, key: self.lake.key() };
         let merged = lake_changes::merge(self.archive(), before, crawled, output)?;
         let seen = merged.counts.into_iter().filter(|one| shown.contains(&one.resource_type));
         let counts = seen.map(|one| Changes {

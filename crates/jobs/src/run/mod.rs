@@ -142,7 +142,12 @@ impl RunError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Lake(LakeError::OtherKind { .. })
+            Self::Lake(
+                LakeError::OtherKind { .. }
+                | LakeError::NoKey { .. }
+                | LakeError::OtherKey { .. }
+                | LakeError::NotEncrypted { .. },
+            )
             | Self::Config(_)
             | Self::Views(_)
             | Self::Fingerprint { .. }
@@ -204,7 +209,7 @@ async fn in_span(job: &Job, binding: &Binding, options: &RunOptions) -> Result<R
         let turn = mirror.turn().await?;
         mirror.pull(&turn).await?;
     }
-    let lake = mirror::folder(&job.settings);
+    let lake = mirror::folder(&job.settings).with_key(job.settings.table_key()?);
     lake.create(sensitivity(job))?;
     let _lock = lake.lock(&job.name)?;
     let mut ledger = Ledger::open(&lake.ledger_path())?;

@@ -167,7 +167,8 @@ pub fn refresh_views_sql(lake: &Lake, ledger: &Ledger) -> Result<(), RunError> {
 /// The ledger cannot be read.
 pub(crate) fn render_views_sql(lake: &Lake, ledger: &Ledger) -> Result<String, RunError> {
     let templates = crate::config::sql_templates().iter().filter_map(|text| Template::parse(text)).collect();
-    let mut catalog = Catalog { root: lake.absolute_root()?, snapshots: Vec::new(), templates };
+    let mut catalog =
+        Catalog { root: lake.absolute_root()?, encrypted: lake.encrypted()?, snapshots: Vec::new(), templates };
     for snapshot in ledger.all_snapshots()? {
         let detail = SnapshotDetail::read(&snapshot)?;
         let folder = lake.below(&lake.snapshot_dir(&snapshot.table, &snapshot.source, &snapshot.snapshot));

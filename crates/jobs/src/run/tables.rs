@@ -102,6 +102,7 @@ impl Flattening<'_> {
             bloom: bloom.map(|name| (*name).to_owned()).collect(),
             sort_by: key.into_iter().collect(),
             metadata,
+            key: self.lake.key().cloned(),
         }
     }
 }

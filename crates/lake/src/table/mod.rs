@@ -8,7 +8,7 @@ mod sort;
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{durable, error::LakeError};
+use crate::{durable, encryption::TableKey, error::LakeError};
 use parts::Parts;
 use sort::Sorter;
 
@@ -27,6 +27,8 @@ pub struct TableSpec {
     pub bloom: Vec<String>,
     /// What every file says of itself.
     pub metadata: Vec<(String, String)>,
+    /// What the files are encrypted with; they have no bloom filters then.
+    pub key: Option<TableKey>,
 }
 
 /// How large things may get.
@@ -156,6 +158,7 @@ mod tests {
             sort_by: vec!["id".into()],
             bloom: vec!["id".into()],
             metadata: vec![("fhirvest.run".into(), "r".into())],
+            key: None,
         }
     }
 

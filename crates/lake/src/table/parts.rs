@@ -88,8 +88,11 @@ impl<'a> Parts<'a> {
             .set_max_row_group_row_count(Some(rows))
             .set_sorting_columns(Some(sorted.collect()))
             .set_key_value_metadata(Some(metadata));
-        for name in &self.spec.bloom {
+        for name in self.spec.bloom.iter().filter(|_| self.spec.key.is_none()) {
             builder = builder.set_column_bloom_filter_enabled(ColumnPath::from(name.as_str()), true);
+        }
+        if let Some(key) = &self.spec.key {
+            builder = key.encrypt(builder)?;
         }
         Ok(builder.build())
     }

@@ -16,7 +16,7 @@ use std::{
 
 use arrow::record_batch::RecordBatch;
 use camino::Utf8PathBuf;
-use fhirvest_lake::{Lake, LakeError, read};
+use fhirvest_lake::{Lake, LakeError, encryption::TableKey, read};
 use serde::Serialize;
 
 use self::judge::{Held, Judge, Look};
@@ -170,7 +170,7 @@ fn choose<'a>(
             _ => read::files(&lake.snapshot_dir(&one.table, &report.source, snapshot))?,
         };
         if let Some(file) = files.first() {
-            match read::columns(file) {
+            match read::columns(file, lake.key()) {
                 Ok(columns) => looked.push(Looked { report: one, judge: judge(columns), files }),
                 Err(error) => not(format!("its files cannot be read: {error}")),
             }
@@ -208,10 +208,10 @@ fn first(
             quality.columns.extend(columns.map(|(column, nulls)| one.column(column, nulls)));
             continue;
         }
-        let nulls = read::nulls(&one.files)?;
+        let nulls = read::nulls(&one.files, lake.key())?;
         quality.columns.extend(nulls.into_iter().map(|found| one.column(found.column, found.nulls)));
         let columns: Vec<String> = one.judge.first_columns().into_iter().map(ToOwned::to_owned).collect();
-        one.scan(&columns, Judge::first)?;
+        one.scan(lake.key(), &columns, Judge::first)?;
     }
     Ok(())
 }
@@ -238,7 +238,7 @@ fn second(
     // What could not be flattened was told by the first look, and is no longer among them.
     flattened(lake, report, views, looked, |judge| Look::Second(judge, Arc::clone(held)), &mut Quality::default());
     for one in looked.iter_mut().filter(|one| !one.files.is_empty()) {
-        one.scan(&one.judge.second_columns(), |judge, batch| judge.second(batch, held))?;
+        one.scan(lake.key(), &one.judge.second_columns(), |judge, batch| judge.second(batch, held))?;
     }
     Ok(())
 }
@@ -311,12 +311,17 @@ impl Looked<'_> {
     }
 
     /// Hands the columns of its files to its judge.
-    fn scan(&mut self, columns: &[String], mut each: impl FnMut(&mut Judge, &RecordBatch)) -> Result<(), LakeError> {
+    fn scan(
+        &mut self,
+        key: Option<&TableKey>,
+        columns: &[String],
+        mut each: impl FnMut(&mut Judge, &RecordBatch),
+    ) -> Result<(), LakeError> {
         if columns.is_empty() {
             return Ok(());
         }
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-        read::scan(&self.files, &columns, |batch| each(&mut self.judge, batch))
+        read::scan(&self.files, key, &columns, |batch| each(&mut self.judge, batch))
     }
 }
 
