@@ -11,15 +11,15 @@ use std::{
 };
 
 use crate::{
-    harness::{Home, workspace},
-    history::{first_world, free_port, night, run_of, second_world, world},
+    harness::{Home, Sandbox, workspace},
+    history::{World, first_world, free_port, job, night, run_of, second_world, world},
 };
 
 /// `ENOSPC`.
 const DISK_FULL: &str = "28";
 
 /// The library that counts operations on files, made with the C compiler that the build needs anyway.
-fn file_operations(home: &Home) -> PathBuf {
+pub(crate) fn file_operations(home: &Home) -> PathBuf {
     let library = home.path("fileops.so");
     let source = workspace().join("tests/support/fileops.c");
     let made =
@@ -28,7 +28,7 @@ fn file_operations(home: &Home) -> PathBuf {
     library
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
@@ -51,9 +51,14 @@ fn shown(home: &Home) -> String {
     (*current.first().unwrap()).to_owned()
 }
 
-/// Flattens and publishes the last run again, with the n-th operation on a file going wrong.
-fn disturbed(home: &Home, library: &Path, at: usize, error: Option<&str>) -> Output {
-    let mut command = home.fhirvest(&["rerun", "nightly", "--all", "-q"]);
+/// What flattens and publishes the last run again.
+const RERUN: &[&str] = &["rerun", "nightly", "--all", "-q"];
+/// What crawls, flattens and publishes.
+const RUN: &[&str] = &["run", "nightly", "-q", "--json"];
+
+/// Runs a command with the n-th operation on a file going wrong.
+pub(crate) fn disturbed(home: &Home, command: &[&str], library: &Path, at: usize, error: Option<&str>) -> Output {
+    let mut command = home.fhirvest(command);
     command.env("LD_PRELOAD", library).env("FILEOPS_BELOW", home.path("lake")).env("FILEOPS_AT", at.to_string());
     if let Some(number) = error {
         command.env("FILEOPS_ERRNO", number);
@@ -91,7 +96,7 @@ fn killed_at_any_file_operation_a_lake_shows_the_old_set_or_the_new_one() {
     let (mut with_old, mut with_new) = (0, 0);
     for at in 1.. {
         restore(&home);
-        let output = disturbed(&home, &library, at, None);
+        let output = disturbed(&home, RERUN, &library, at, None);
         if output.status.success() {
             break;
         }
@@ -103,6 +108,56 @@ fn killed_at_any_file_operation_a_lake_shows_the_old_set_or_the_new_one() {
     assert!(with_old > 50 && with_new > 0, "{with_old} {with_new}");
 }
 
+/// Kills a run at the n-th operation for every second n: two tests share the work.
+fn run_killed_and_finished(first: usize) {
+    let home = Home::new();
+    let library = file_operations(&home);
+    let old = one_night(&home);
+    let mut tonight: World = first_world().into_iter().take(5).collect();
+    tonight.remove("l02");
+    tonight.insert("l03".into(), "renamed".into());
+    tonight.extend([("m1".into(), "new".into()), ("m2".into(), "new".into())]);
+    world(&home, &tonight, 2);
+    let sandbox = Sandbox::start(&home, &["--data", home.path("world").to_str().unwrap()]);
+    home.write("jobs/nightly.toml", &job(sandbox.url("fhir"), ""));
+    let (mut with_old, mut with_new) = (0, 0);
+    for at in (first..).step_by(2) {
+        restore(&home);
+        let output = disturbed(&home, RUN, &library, at, None);
+        if output.status.success() {
+            break;
+        }
+        assert_eq!(output.status.signal(), Some(9), "{at}: {}", String::from_utf8_lossy(&output.stderr));
+        let is_new = shown(&home) != old;
+        *(if is_new { &mut with_new } else { &mut with_old }) += 1;
+        // Somebody may even remove what was staged of a table: it is made again.
+        let staged = home.files("lake/.fhirvest/runs").into_iter().find(|path| path.ends_with(".parquet"));
+        if let Some(staged) = staged.filter(|_| at % 3 == 0) {
+            fs::remove_file(home.path("lake/.fhirvest/runs").join(staged)).unwrap();
+        }
+        let next = home.run(RUN).expect(0).report();
+        // Either the killed run had come to its commit, and the next one finds nothing new, or the next one finishes it.
+        let committed = next["tables"][0]["previous_rows"] == 6;
+        assert!(committed || !is_new, "{at}: {next}");
+        assert_eq!(next["tables"][0]["rows"], 6, "{at}: {next}");
+        let told = ["added", "changed", "removed"].map(|kind| next["changes"][0][kind].as_u64().unwrap());
+        assert_eq!(told, if committed { [0, 0, 0] } else { [2, 1, 1] }, "{at}: {next}");
+        home.run(&["verify", "-q"]).expect(0);
+        assert_eq!(home.files("lake/.fhirvest/runs"), Vec::<String>::new(), "{at}: nothing staged is left");
+    }
+    assert!(with_old > 80 && with_new > 0, "{with_old} {with_new}");
+}
+
+#[test]
+fn killed_at_any_odd_file_operation_a_run_is_finished_by_the_next_one() {
+    run_killed_and_finished(1);
+}
+
+#[test]
+fn killed_at_any_even_file_operation_a_run_is_finished_by_the_next_one() {
+    run_killed_and_finished(2);
+}
+
 #[test]
 fn a_disk_that_is_full_at_any_moment_is_told_and_costs_nothing() {
     let home = Home::new();
@@ -111,7 +166,7 @@ fn a_disk_that_is_full_at_any_moment_is_told_and_costs_nothing() {
     let mut failed = 0;
     for at in (1..).step_by(3) {
         restore(&home);
-        let output = disturbed(&home, &library, at, Some(DISK_FULL));
+        let output = disturbed(&home, RERUN, &library, at, Some(DISK_FULL));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             break;

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Home, workspace};
+use crate::{
+    harness::{Home, workspace},
+    layout,
+};
 
 /// The same folder's sensitive lake, with `all.` in front of a table counting over its sources.
 fn sensitive(home: &Home, sql: &str) -> Vec<Value> {
@@ -79,6 +82,9 @@ fn nine_apis_fill_every_table_of_the_three_guides() {
         // The second generation of the formulary guide has no List.
         assert_eq!(count(&rows), expected);
     }
+    // And every file of every table is laid out as promised.
+    let files = layout::check(&home, "lake") + layout::check(&home, "lake-sensitive");
+    assert!(files > 100, "{files}");
     // Whoever is made up by the sandbox is named nowhere.
     for name in ["sample-1000", "member-1000", "patron-1000", "wy-rx-1000"] {
         assert!(!done.stderr.contains(name), "{name} in {}", done.stderr);
