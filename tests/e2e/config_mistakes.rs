@@ -1,6 +1,6 @@
 //! All mistakes of a configuration at once, each with its place; where values come from; schemas as they are.
 
-use crate::harness::{Home, workspace};
+use crate::harness::{Done, Home, workspace};
 
 /// Seventeen mistakes, some of which only show when keys are looked at together.
 const BAD: &str = r#"version = 2
@@ -69,6 +69,45 @@ fn every_mistake_is_told_at_once_with_file_line_and_nearest_name() {
 }
 
 #[test]
+fn variables_and_flags_are_held_to_the_same_rules_as_files() {
+    let home = Home::new();
+    home.write("jobs/a.toml", "version = 1\napi = 'highmark/provider-directory'\n[resources.Location]\n");
+    let mut command = home.fhirvest(&["run", "a", "--environment", "nowhere"]);
+    for (name, value) in [
+        ("RATE__BURTS", "1"),
+        ("RATE__BURST", "0"),
+        ("RATE__CONCURRENCY", "many"),
+        ("MIN_COVERAGE", "7"),
+        ("TIMEZONE", "America/New_Yrok"),
+        ("PUBLISH", "sometimes"),
+        ("LIMITS__MAX_WAIT", "15"),
+    ] {
+        command.env(format!("FHIRVEST__{name}"), value);
+    }
+    let done = Done::from(command.output().unwrap()).expect(2);
+    for told in [
+        "RATE__BURTS: unknown key `rate.burts` (did you mean `burst`?)",
+        "RATE__BURST: `rate.burst` is 0, but has to be 1 or more",
+        "RATE__CONCURRENCY: `rate.concurrency` is a string, but has to be a whole number",
+        "MIN_COVERAGE: `min_coverage` is 7, but has to be between 0 and 1",
+        "TIMEZONE: `timezone`: \"America/New_Yrok\" is no time zone of the IANA database (did you mean `America/New_York`?)",
+        "PUBLISH: `publish` can't be \"sometimes\"",
+        "LIMITS__MAX_WAIT: `limits.max_wait`: \"15\" is not a length of time",
+    ] {
+        let told = format!("environment variable FHIRVEST__{told}");
+        assert!(done.stderr.contains(&told), "{told}\n{}", done.stderr);
+    }
+    assert!(done.stderr.contains("8 mistakes in the configuration"), "{}", done.stderr);
+    assert!(!home.path("lake").exists());
+    // Texts that look like numbers stay texts, and numbers are numbers.
+    let mut command = home.fhirvest(&["config", "show", "a", "--json"]);
+    command.env("FHIRVEST__SANDBOX__SIZE", "7").env("FHIRVEST__LAKE", "0123");
+    let shown = Done::from(command.output().unwrap()).expect(0).report();
+    let of = |key: &str| shown.as_array().unwrap().iter().find(|one| one["key"] == key).unwrap()["value"].clone();
+    assert_eq!((of("sandbox.size"), of("lake")), ("7".into(), "\"0123\"".into()));
+}
+
+#[test]
 fn one_name_in_two_files_is_a_mistake() {
     let home = Home::new();
     let job = "version = 1\nname = 'same'\napi = 'highmark/provider-directory'\n[resources.Location]\n";
@@ -90,7 +129,7 @@ fn each_value_is_shown_with_its_place_and_no_secret() {
     );
     let output = home.fhirvest(&["--lake", "elsewhere", "config", "show", "acme", "--json"]);
     let output = { output }.env("FHIRVEST__RATE__CONCURRENCY", "7").env("FHIRVEST__LIMITS__MAX_RETRIES", "2").output();
-    let done = crate::harness::Done::from(output.unwrap()).expect(0);
+    let done = Done::from(output.unwrap()).expect(0);
     assert!(!done.stdout.contains("hush"), "{}", done.stdout);
     let shown = done.report();
     let of = |key: &str| {

@@ -12,9 +12,9 @@ use toml::{
 /// One mistake in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// The file, as the user would name it.
+    /// The file, as the user would name it; or the variable or flag.
     pub file: String,
-    /// Line, from 1.
+    /// Line, from 1; 0 where it is no file.
     pub line: usize,
     /// Column, from 1, in characters.
     pub column: usize,
@@ -28,7 +28,10 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.message)?,
+            line => write!(f, "{}:{line}:{}: {}", self.file, self.column, self.message)?,
+        }
         self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
     }
 }

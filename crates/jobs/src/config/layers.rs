@@ -10,11 +10,13 @@ use toml::{
 
 use super::check::{Mistake, position};
 
-/// One file of settings that lies over others.
-#[derive(Debug, Clone)]
+/// One file of settings that lies over others, or one variable or flag.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Layer {
     pub(super) origin: String,
     pub(super) text: String,
+    /// It is no file, so that lines mean nothing.
+    pub(super) placeless: bool,
 }
 
 /// A key with its tables; elements of lists by their number.
@@ -56,7 +58,7 @@ impl Layer {
             let Some((found, inside)) = step(at, word) else { break };
             (span, depth, at) = (found, depth + 1, inside);
         }
-        let (line, column) = position(&self.text, span.start);
+        let (line, column) = if self.placeless { (0, 0) } else { position(&self.text, span.start) };
         Some(Place { file: self.origin.clone(), line, column, span, depth })
     }
 }
@@ -82,7 +84,7 @@ pub(super) fn mistake(layers: &[Layer], key: &[String], message: String, help: O
     let found: Vec<Place> = layers.iter().rev().filter_map(|layer| layer.find(key)).collect();
     let deepest = found.iter().map(|place| place.depth).max();
     let place = found.into_iter().find(|place| Some(place.depth) == deepest).unwrap_or_else(|| Place {
-        file: layers.last().map(|layer| layer.origin.clone()).unwrap_or_default(),
+        file: layers.iter().rfind(|layer| !layer.placeless).map(|layer| layer.origin.clone()).unwrap_or_default(),
         line: 1,
         column: 1,
         span: 0..0,
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     fn layers() -> Vec<Layer> {
-        let layer = |origin: &str, text: &str| Layer { origin: origin.into(), text: text.into() };
+        let layer = |origin: &str, text: &str| Layer { origin: origin.into(), text: text.into(), placeless: false };
         vec![
             layer("default.toml", "lake = './lake'\n[rate]\nburst = 1\nconcurrency = 2\n"),
             layer("job.toml", "views = ['a', 'b']\n[rate]\nburst = 3\n[resources.Location]\npage_size = 5\n"),

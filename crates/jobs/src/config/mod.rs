@@ -1,6 +1,7 @@
 //! Configuration: files in layers, checked whole, resolved into [`Job`]s. Secrets stay references until a run needs
 //! them.
 
+mod above;
 mod auth;
 mod catalog;
 mod check;
@@ -332,6 +333,7 @@ impl Loader {
 
     /// Every mistake of a job's layers: those of each file by itself, and those of their values together.
     fn no_mistakes(&self, layers: &[Layer], environment: Option<&str>) -> Result<(), ConfigError> {
+        let layers = &[layers, &self.above()].concat();
         let mut mistakes = mistakes_of(layers);
         let mut values = layers::merged(layers);
         if let (Value::Object(values), Some(environment)) = (&mut values, environment) {
@@ -361,7 +363,7 @@ impl Loader {
 
     fn job_file(&self, name: &str) -> Result<Layer, ConfigError> {
         let path = self.jobs.join(format!("{name}.toml"));
-        Ok(Layer { text: shipped::read(&path)?, origin: path.into_string() })
+        Ok(Layer { text: shipped::read(&path)?, origin: path.into_string(), placeless: false })
     }
 
     /// The environment decides which file is laid under the job's, so it is looked up before the layers are merged.
@@ -389,16 +391,17 @@ impl Loader {
 
     fn layers(&self, job: Option<Layer>, environment: Option<&str>) -> Result<Vec<Layer>, ConfigError> {
         let layers = self.read_layers(job, environment)?;
-        let mistakes = mistakes_of(&layers);
+        let mistakes = mistakes_of(&[layers.as_slice(), &self.above()].concat());
         if mistakes.is_empty() { Ok(layers) } else { Err(ConfigError::Invalid { mistakes }) }
     }
 
     fn read_layers(&self, job: Option<Layer>, environment: Option<&str>) -> Result<Vec<Layer>, ConfigError> {
-        let mut layers = vec![Layer { origin: "built-in:default.toml".into(), text: DEFAULTS.into() }];
+        let mut layers =
+            vec![Layer { origin: "built-in:default.toml".into(), text: DEFAULTS.into(), placeless: false }];
         let named = environment.map(|name| format!("{name}.toml"));
         for path in ["default.toml"].into_iter().chain(named.as_deref()) {
             if let Some(file) = shipped::file(&self.config, path)? {
-                layers.push(Layer { origin: file.origin, text: file.text });
+                layers.push(Layer { origin: file.origin, text: file.text, placeless: false });
             }
         }
         layers.extend(job);
@@ -627,7 +630,13 @@ fn matches(pattern: &str, path: &str) -> bool {
 /// Every mistake that the files have each by itself.
 fn mistakes_of(layers: &[Layer]) -> Vec<Mistake> {
     let schema = Value::from(schemars::schema_for!(Settings));
-    layers.iter().flat_map(|layer| check::check(&layer.origin, &layer.text, &schema)).collect()
+    let mut mistakes = Vec::new();
+    for layer in layers {
+        let found = check::check(&layer.origin, &layer.text, &schema);
+        let place = |one: Mistake| if layer.placeless { Mistake { line: 0, column: 0, ..one } } else { one };
+        mistakes.extend(found.into_iter().map(place));
+    }
+    mistakes
 }
 
 /// Reads a TOML file that is no layer: all of it has to be there.

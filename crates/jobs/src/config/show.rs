@@ -56,7 +56,7 @@ impl Loader {
         if let Some((file, _)) = settings.api.as_deref().and_then(|api| api.split_once('/')) {
             found.extend(shipped::file(&self.config, &format!("apis/{file}.toml"))?);
         }
-        Ok(found.into_iter().map(|file| Layer { origin: file.origin, text: file.text }).collect())
+        Ok(found.into_iter().map(|file| Layer { origin: file.origin, text: file.text, placeless: false }).collect())
     }
 
     fn origin(&self, key: &[String], layers: &[Layer]) -> String {
