@@ -315,6 +315,8 @@ fn days(up_to: Option<i64>) -> String {
 fn requests(traffic: &Traffic) -> Markup {
     let at = |key: &str| format!("/run/traffic/{key}");
     let bound = |up_to: Option<f64>| up_to.map_or_else(|| "more".to_owned(), |seconds| format!("≤{seconds}"));
+    // Under a bar is little room.
+    let label = |up_to: Option<f64>| up_to.map_or_else(|| "more".to_owned(), |seconds| seconds.to_string());
     page! {
         h2 { "Requests" }
         dl.facts {
@@ -322,7 +324,10 @@ fn requests(traffic: &Traffic) -> Markup {
             div { dt { "Retries" } dd { (number(&at("retries"), traffic.retries)) } }
             div { dt { "Throttled (429, 503)" } dd { (number(&at("throttled"), traffic.throttled)) } }
             div { dt { "Seconds of waiting" } dd { (fraction(&at("waited_seconds"), traffic.waited_seconds, 1)) } }
-            div { dt { "Most in one second" } dd { (number(&at("busiest_second"), traffic.busiest_second)) } }
+            div { dt { "Most in one second" } dd {
+                (number(&at("busiest_second"), traffic.busiest_second))
+                @if traffic.limit_per_second > 0.0 { " " (chart::share(of_limit(traffic))) }
+            } }
             div { dt { "Allowed a second" } dd {
                 @if traffic.limit_per_second > 0.0 { (fraction(&at("limit_per_second"), traffic.limit_per_second, 1)) }
                 @else { "no limit" }
@@ -334,8 +339,8 @@ fn requests(traffic: &Traffic) -> Markup {
         }
         @if !traffic.latency.is_empty() {
             div.grid { figure {
-                figcaption { "Answers by the seconds they took" }
-                (chart::bars(&traffic.latency.iter().map(|one| (bound(one.up_to_seconds), one.count)).collect::<Vec<_>>()))
+                figcaption { "Answers by the seconds that they took at most" }
+                (chart::bars(&traffic.latency.iter().map(|one| (label(one.up_to_seconds), one.count)).collect::<Vec<_>>()))
                 p { @for (place, one) in traffic.latency.iter().enumerate() {
                     (bound(one.up_to_seconds)) ": " (number(&at(&format!("latency/{place}/count")), one.count)) "; "
                 } }
@@ -357,6 +362,12 @@ fn requests(traffic: &Traffic) -> Markup {
             } } }
         } }
     }
+}
+
+/// The busiest second as a share of what the job allows in one: a burst, and the pace after it.
+#[allow(clippy::cast_precision_loss, reason = "a length on a screen")]
+fn of_limit(traffic: &Traffic) -> f64 {
+    traffic.busiest_second as f64 / (traffic.limit_per_second + f64::from(traffic.burst)).max(1.0)
 }
 
 fn failures(document: &Document) -> Markup {
