@@ -82,6 +82,15 @@ pub fn next(source: &Source, page: &Page, url: &Url, trail: &Trail, max_pages: u
     Step::Next(next)
 }
 
+/// The request that a link most likely leads to, before the page from `url` that holds it has been looked at: the same as
+/// [`next`] will say, if it says that there is one. `trail` does not hold the address of the page yet.
+pub(crate) fn early(source: &Source, link: &str, url: &Url, trail: &Trail, max_pages: u64) -> Option<Url> {
+    let next = resolve(source, link.trim(), url)?;
+    let hash = url_hash(&next);
+    let new = !link.trim().is_empty() && hash != url_hash(url) && !trail.0.contains(&hash);
+    (new && trail.len() as u64 + 1 < max_pages).then_some(next)
+}
+
 /// A page of a search that is paged by counting.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {

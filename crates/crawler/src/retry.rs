@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fhirvest_fhir::bundle::{Page, ScanError, scan};
 use futures_util::StreamExt;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use url::Url;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     event::{Event, EventSink},
     judgement::{self, Refusal, Verdict},
     source::{Limits, shown},
-    transport::{Incoming, Request, Transport, TransportError},
+    transport::{Incoming, Reply, Request, Transport, TransportError},
 };
 
 /// A page with its body.
@@ -63,6 +63,9 @@ pub enum FetchError {
     Cancelled,
 }
 
+/// Who is told of a body, and of where it came from, before it is scanned.
+pub(crate) type Announce = oneshot::Sender<(Bytes, Url)>;
+
 /// Where the time comes from.
 pub type Now = fn() -> DateTime<Utc>;
 
@@ -96,16 +99,16 @@ impl<T: Transport> Retrying<T> {
         Self { discreet, ..self }
     }
 
-    fn scan(&self, body: &[u8]) -> Result<Page, ScanError> {
-        let mut page = scan(body);
-        if self.discreet {
-            let outcomes = page.iter_mut().flat_map(|page| &mut page.outcomes);
-            outcomes.flat_map(|outcome| &mut outcome.issues).for_each(|issue| issue.text.clear());
-            if let Err(ScanError::NotFhir { excerpt }) = &mut page {
-                "…".clone_into(excerpt);
-            }
+    /// Scans a body: a large one on a thread of its own, so that others may ask and answer meanwhile.
+    async fn scan(&self, body: &Bytes) -> Result<Page, ScanError> {
+        let discreet = self.discreet;
+        if body.len() < LARGE_BODY {
+            return scanned(body, discreet);
         }
-        page
+        let shared = body.clone();
+        let page = tokio::task::spawn_blocking(move || scanned(&shared, discreet)).await;
+        // Only a runtime that is shutting down takes no more work.
+        page.unwrap_or_else(|_| scanned(body, discreet))
     }
 
     /// Whether the crawl was asked to stop.
@@ -127,6 +130,23 @@ impl<T: Transport> Retrying<T> {
     /// # Errors
     /// [`FetchError`] once asking again is no use, or no longer allowed.
     pub async fn page_within(&self, url: &Url, max_retries: u32) -> Result<Fetched, FetchError> {
+        self.page_told(url, max_retries, None).await
+    }
+
+    /// Gets the page of an address, and tells of the first whole body that comes before it is scanned.
+    ///
+    /// # Errors
+    /// [`FetchError`] once asking again is no use, or no longer allowed.
+    pub(crate) async fn page_announced(&self, url: &Url, body: Announce) -> Result<Fetched, FetchError> {
+        self.page_told(url, self.limits.max_retries, Some(body)).await
+    }
+
+    async fn page_told(
+        &self,
+        url: &Url,
+        max_retries: u32,
+        mut announce: Option<Announce>,
+    ) -> Result<Fetched, FetchError> {
         let max_retries = max_retries.min(self.limits.max_retries);
         let request = Request::new(url.clone());
         let mut delays = Delays::new(self.jitter);
@@ -136,7 +156,7 @@ impl<T: Transport> Retrying<T> {
                 return Err(FetchError::Cancelled);
             }
             attempts += 1;
-            let (verdict, fetched, answered) = self.or_cancelled(self.attempt(&request, attempts)).await?;
+            let (verdict, fetched, answered) = self.or_cancelled(self.attempt(&request, attempts, &mut announce)).await?;
             let (after, reason) = match (verdict, fetched) {
                 (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
                 (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),
@@ -180,7 +200,7 @@ impl<T: Transport> Retrying<T> {
                         return Ok(incoming);
                     }
                     let (status, headers) = (incoming.status, incoming.headers.clone());
-                    let page = self.scan(&beginning(incoming, LONGEST_ERROR).await);
+                    let page = scanned(&beginning(incoming, LONGEST_ERROR).await, self.discreet);
                     match judgement::judge(status, &headers, &page, (self.now)()) {
                         Verdict::Retry { after, reason } => (after, reason, true),
                         Verdict::Refuse(refusal) => return Err(FetchError::Refused(refusal)),
@@ -246,7 +266,12 @@ impl<T: Transport> Retrying<T> {
         FetchError::Later { not_before: (self.now)() + wait, reason }
     }
 
-    async fn attempt(&self, request: &Request, attempts: u32) -> (Verdict, Option<Fetched>, bool) {
+    async fn attempt(
+        &self,
+        request: &Request,
+        attempts: u32,
+        announce: &mut Option<Announce>,
+    ) -> (Verdict, Option<Fetched>, bool) {
         #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
         let started = Instant::now();
         let answer = self.inner.send(request).await;
@@ -256,7 +281,13 @@ impl<T: Transport> Retrying<T> {
                 let bytes = reply.body.len();
                 let url = shown(&request.url);
                 self.events.event(&Event::Attempt { url, status: Some(reply.status), took, bytes, error: None });
-                let page = self.scan(&reply.body);
+                if is_whole(&reply)
+                    && let Some(announce) = announce.take()
+                {
+                    // Nobody waits for it where nothing is begun early.
+                    let _ = announce.send((reply.body.clone(), reply.url.clone()));
+                }
+                let page = self.scan(&reply.body).await;
                 let verdict = judgement::judge(reply.status, &reply.headers, &page, (self.now)());
                 let date = judgement::server_time(&reply.headers);
                 let fetched = page.ok().map(|page| Fetched { page, body: reply.body, url: reply.url, attempts, date });
@@ -273,6 +304,26 @@ impl<T: Transport> Retrying<T> {
             }
         }
     }
+}
+
+/// A body of this size takes longer to scan than to hand over to another thread.
+const LARGE_BODY: usize = 32 << 10;
+
+fn scanned(body: &[u8], discreet: bool) -> Result<Page, ScanError> {
+    let mut page = scan(body);
+    if discreet {
+        let outcomes = page.iter_mut().flat_map(|page| &mut page.outcomes);
+        outcomes.flat_map(|outcome| &mut outcome.issues).for_each(|issue| issue.text.clear());
+        if let Err(ScanError::NotFhir { excerpt }) = &mut page {
+            "…".clone_into(excerpt);
+        }
+    }
+    page
+}
+
+/// Whether an answer looks like a page to its last byte.
+fn is_whole(reply: &Reply) -> bool {
+    (200..300).contains(&reply.status) && reply.body.trim_ascii_end().ends_with(b"}")
 }
 
 /// Whether a wait that the server asks for is one: "at once" is believed once, then it is a server that does not know.

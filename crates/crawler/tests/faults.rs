@@ -62,7 +62,7 @@ async fn crawl(
     let plans: Vec<_> =
         TYPES.iter().map(|name| ResourcePlan { page_size: Some(page_size), ..ResourcePlan::new(name) }).collect();
     let crawl = Crawl::new(fetcher, Arc::clone(&store), source, limits(), 2, Arc::new(Silent));
-    let outcome = tokio::time::timeout(Duration::from_secs(60), crawl.run(&plans)).await.expect("a hang").unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), crawl.run(&plans)).await.unwrap_or_else(|_| panic!("a hang: {faults:?}")).unwrap();
     let exchanges = traffic.exchanges();
     let _ = stop.send(());
     server.abort();

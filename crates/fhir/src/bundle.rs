@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{outcome::Outcome, resource};
+use crate::{members::Members, outcome::Outcome, resource};
 
 /// What a body turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub struct Page {
 }
 
 impl Page {
+    fn empty() -> Self {
+        let (links, entries, outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind: PageKind::Bundle, total: None, links, entries, outcomes, entry_slots: 0 }
+    }
+
     /// The URL of the link of a relation, however the server spaces or capitalises its name.
     #[must_use]
     pub fn link(&self, relation: &str) -> Option<&str> {
@@ -249,6 +254,21 @@ pub fn scan(body: &[u8]) -> Result<Page, ScanError> {
     }
 }
 
+/// How far into a body [`early_next`] looks.
+const BEGINNING: usize = 64 << 10;
+
+/// The URL of the next link of a Bundle that names its links before its entries, as most servers do: known without a
+/// look at the entries, and before the body is known to be a Bundle at all.
+#[must_use]
+pub fn early_next(body: &[u8]) -> Option<String> {
+    let beginning = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let text = beginning.get(..BEGINNING).unwrap_or(beginning).utf8_chunks().next()?.valid();
+    let mut before = Members::new(text).take_while(|(key, _)| *key != "entry");
+    let (_, place) = before.find(|(key, _)| *key == "link")?;
+    let page = Page { links: links(serde_json::from_str(&text[place]).ok()?), ..Page::empty() };
+    page.link("next").map(ToOwned::to_owned)
+}
+
 fn scan_text(text: &str, skipped: usize, original: &[u8]) -> Result<Page, ScanError> {
     let bundle: RawBundle<'_> = serde_json::from_str(text).map_err(|error| {
         let begins = text.trim_start().starts_with('{');
@@ -256,12 +276,9 @@ fn scan_text(text: &str, skipped: usize, original: &[u8]) -> Result<Page, ScanEr
     })?;
     let resource_type = bundle.resource_type.and_then(|raw| resource::string(raw.get()));
     let mut page = Page {
-        kind: PageKind::Bundle,
         total: bundle.total.and_then(|raw| raw.get().parse().ok()),
         links: bundle.link.map(links).unwrap_or_default(),
-        entries: Vec::new(),
-        outcomes: Vec::new(),
-        entry_slots: 0,
+        ..Page::empty()
     };
     match resource_type.as_deref() {
         Some("Bundle") => {
@@ -303,7 +320,9 @@ fn keep(page: &mut Page, entry: Entry, text: &str) {
 fn entry_of(raw: &str, text: &str, skipped: usize, original: &[u8], mode: Option<Mode>) -> Entry {
     let start = raw.as_ptr().addr() - text.as_ptr().addr();
     let range = start..start + raw.len();
-    let utf8 = original.get(range.clone()).is_some_and(|bytes| bytes == raw.as_bytes());
+    // Text that is the original itself needs no look.
+    let is_patched = text.as_ptr() != original.as_ptr();
+    let utf8 = !is_patched || original.get(range.clone()).is_some_and(|bytes| bytes == raw.as_bytes());
     // It is part of a body that was read as JSON.
     let head = resource::head_of_read(raw);
     let fault = match &head {
@@ -374,6 +393,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_next_link_is_known_early_only_where_it_comes_before_the_entries() {
+        let link = r#""link":[{"relation":"next","url":"b"}]"#;
+        for (body, early) in [
+            (format!("\u{feff}{{{link},\"entry\":[") + "\0", Some("b")),
+            (format!(r#"{{"entry":[],{link}}}"#), None),
+            (format!(r#"{{"meta":{{{link}}},"entry":[]}}"#), None),
+            (format!("{{{}", &link[..link.len() - 1]), None),
+            (r#"{"link":null,"entry":[]}"#.into(), None),
+            ("<html>".into(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(early_next(body.as_bytes()).as_deref(), early, "{body}");
+        }
+    }
+
+    #[test]
     fn a_page_is_taken_apart() {
         let body = br#"{"resourceType":"Bundle","type":"searchset","total":12,"link":[{"relation":"self","url":"a"},{"relation":"Next ","url":"b?x=1"},{"broken":1}],
           "entry":[{"fullUrl":"u","resource":{"resourceType":"Location","id":"1","meta":{"lastUpdated":"2020"}},"search":{"mode":"match"}},
@@ -396,6 +431,7 @@ mod tests {
                 ("", None, None, Some(EntryFault::NotAnObject)),
             ]
         );
+        assert_eq!(early_next(body).as_deref(), Some("b?x=1"));
         assert_eq!(&body[page.entries[1].range.clone()], br#"{"resourceType":"Organization","id":"2"}"#);
         assert_eq!(page.outcomes.len(), 1);
     }

@@ -5,8 +5,15 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use fhirvest_fhir::bundle::PageKind;
+use fhirvest_fhir::bundle::{self, PageKind};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, ready, select},
+};
+use tokio::sync::oneshot;
+use url::Url;
 
 use super::{
     Crawl, ResourcePlan, advice,
@@ -52,6 +59,14 @@ impl<E> Default for Taken<E> {
     fn default() -> Self {
         Self { pages: VecDeque::new(), without_news: 0, empty: 0, own: 0, again: 0 }
     }
+}
+
+/// A page that has been asked for.
+struct Coming<'a> {
+    url: Url,
+    page: BoxFuture<'a, Result<Fetched, FetchError>>,
+    /// Its body, before it is scanned.
+    body: oneshot::Receiver<(Bytes, Url)>,
 }
 
 /// How a partition stopped.
@@ -205,6 +220,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let mut first = from_first;
         let (mut seen, mut most): (u64, u64) = (0, 0);
         let mut taken = Taken::default();
+        let mut ahead = None;
         loop {
             let page = match fetched {
                 Ok(page) => page,
@@ -222,12 +238,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let matches = found_by(&page, drive.plan());
             seen += matches;
             most = most.max(matches);
-            let may_end = page.page.link("next").is_none() || drive.plan().paging != Paging::Links;
-            if may_end {
-                // Whether the end can be believed may depend on what is held.
-                self.drain(drive, &mut taken, 0).await?;
-            }
-            let after = match self.after(drive, &page, (matches, seen, most), first).await? {
+            let after = match self.after(drive, &mut taken, &page, (matches, seen, most), first).await? {
                 Ok(after) => after,
                 Err(error) => {
                     self.drain(drive, &mut taken, 0).await?;
@@ -265,13 +276,51 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
                 self.drain(drive, &mut taken, PAGES_AHEAD).await
             };
-            let (kept, next) = tokio::join!(keep, self.fetcher(drive.bucket).page(&url));
-            fetched = next;
+            // Another page may have been begun than the one that follows: it is dropped then.
+            let coming = ahead.take().filter(|coming: &Coming<'_>| coming.url == url);
+            let coming = coming.unwrap_or_else(|| self.ask(drive.bucket, url));
+            let (kept, arrived) = tokio::join!(keep, self.arrive(drive, coming));
+            (fetched, ahead) = arrived;
             kept?;
             if taken.without_news >= PAGES_WITHOUT_NEWS || taken.empty >= EMPTY_PAGES {
                 self.drain(drive, &mut taken, 0).await?;
                 self.store.close(drive.key, Some(EndedBy::NoNewIds), None).await?;
                 return Ok(Follow::Ended(EndedBy::NoNewIds));
+            }
+        }
+    }
+
+    /// Asks for a page.
+    fn ask<'a>(&'a self, bucket: &'a Bucket, url: Url) -> Coming<'a> {
+        let (announce, body) = oneshot::channel();
+        let asked = url.clone();
+        let page = async move { self.fetcher(bucket).page_announced(&asked, announce).await }.boxed();
+        Coming { url, page, body }
+    }
+
+    /// Waits for a page. The one after it is asked for as soon as the body is there, where that tells the link: while a
+    /// page is being scanned, the next is on its way.
+    async fn arrive<'a>(
+        &'a self,
+        drive: &Drive<'a>,
+        mut coming: Coming<'a>,
+    ) -> (Result<Fetched, FetchError>, Option<Coming<'a>>) {
+        let told = tokio::select! {
+            biased;
+            fetched = &mut coming.page => return (fetched, None),
+            told = coming.body => told.ok(),
+        };
+        let early = told.filter(|_| drive.plan().paging == Paging::Links).and_then(|(body, url)| {
+            let link = bundle::early_next(&body)?;
+            paging::early(&self.source, &link, &url, &drive.trail, self.limits.max_pages)
+        });
+        let Some(url) = early else { return (coming.page.await, None) };
+        let mut next = self.ask(drive.bucket, url);
+        match select(coming.page, next.page).await {
+            Either::Left((fetched, page)) => (fetched, Some(Coming { page, ..next })),
+            Either::Right((page, fetched)) => {
+                next.page = ready(page).boxed();
+                (fetched.await, Some(next))
             }
         }
     }
@@ -305,6 +354,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn after(
         &self,
         drive: &Drive<'_>,
+        taken: &mut Taken<S::Error>,
         page: &Fetched,
         (matches, seen, most): (u64, u64, u64),
         first: bool,
@@ -347,10 +397,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let last_full = plan.paging == Paging::Links && matches > 0 && (full || matches >= most);
             let (only_page, resumed) = (first, !drive.from_first);
             let end = End { seen, total, asked, last_full, only_page, resumed, cap: plan.cap };
-            if let Some(doubt) = suspicion::doubt(&end)
-                && let Some(ended_by) = self.look_into(drive, &doubt, page).await?
-            {
-                step = Step::End(ended_by);
+            if let Some(doubt) = suspicion::doubt(&end) {
+                // Whether the end can be believed depends on what is held.
+                self.drain(drive, taken, 0).await?;
+                if let Some(ended_by) = self.look_into(drive, &doubt, page).await? {
+                    step = Step::End(ended_by);
+                }
             }
         }
         let incomplete = matches!(
