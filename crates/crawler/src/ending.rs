@@ -23,6 +23,8 @@ pub enum EndedBy {
     DeadCursor,
     /// The total equals a cap of the server.
     Cap,
+    /// Pages repeat what came before while others may be left out, and no count says that nothing is.
+    UnstableOrder,
     /// A full page without a next link, though the total says that there is more.
     ShortPageWithoutNext,
     /// A next link to an origin that is not trusted, or that is no address.
@@ -40,7 +42,7 @@ pub enum EndedBy {
 }
 
 impl EndedBy {
-    const NAMES: [(Self, &'static str); 14] = [
+    const NAMES: [(Self, &'static str); 15] = [
         (Self::LastPage, "last-page"),
         (Self::Split, "split"),
         (Self::RepeatedLink, "repeated-link"),
@@ -48,6 +50,7 @@ impl EndedBy {
         (Self::PageLimit, "page-limit"),
         (Self::DeadCursor, "dead-cursor"),
         (Self::Cap, "cap"),
+        (Self::UnstableOrder, "unstable-order"),
         (Self::ShortPageWithoutNext, "short-page-without-next"),
         (Self::ForeignLink, "foreign-link"),
         (Self::Refused, "refused"),
@@ -199,6 +202,23 @@ pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedB
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An operator reads there what each means, and what to do.
+    #[test]
+    fn the_manual_explains_every_ending_and_status() {
+        let manual = include_str!("../../../docs/operations.md");
+        let rows: Vec<&str> = manual.lines().filter(|line| line.starts_with('|')).collect();
+        let names = EndedBy::NAMES.iter().map(|(_, name)| *name).chain(Status::NAMES.iter().map(|(_, name)| *name));
+        for name in names {
+            let explained = |row: &&str| {
+                let mut cells = row.split(" | ");
+                cells.next().is_some_and(|first| first.contains(&format!("`{name}`")))
+                    && cells.count() >= 2
+                    && !row.ends_with("|  |")
+            };
+            assert!(rows.iter().any(explained), "docs/operations.md does not explain {name}");
+        }
+    }
 
     #[test]
     fn names_read_back() {

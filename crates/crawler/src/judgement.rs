@@ -47,8 +47,10 @@ pub enum RefusalKind {
     NotFound,
     /// 410, or 404 on a cursor: the page is gone.
     Gone,
-    /// 400, 413, 422, or 200 with an OperationOutcome: this search, perhaps another.
+    /// 400, 422, or 200 with an OperationOutcome: this search, perhaps another.
     Search,
+    /// 413, or an answer beyond the limit on its size: smaller pages, or a smaller share.
+    TooLarge,
     /// Not FHIR.
     NotFhir,
     /// Another status.
@@ -78,7 +80,8 @@ pub fn judge(status: u16, headers: &HeaderMap, page: &Result<Page, ScanError>, n
         403 => refuse(RefusalKind::Forbidden, "403 Forbidden"),
         404 | 405 | 501 => refuse(RefusalKind::NotFound, &format!("HTTP {status}")),
         410 => refuse(RefusalKind::Gone, "410 Gone"),
-        400 | 406 | 413 | 414 | 422 => refuse(RefusalKind::Search, &format!("HTTP {status}")),
+        400 | 406 | 414 | 422 => refuse(RefusalKind::Search, &format!("HTTP {status}")),
+        413 => refuse(RefusalKind::TooLarge, "HTTP 413"),
         408 | 423 | 425 | 429 | 500..=599 => retry(format!("HTTP {status}")),
         _ => refuse(RefusalKind::Other, &format!("HTTP {status}")),
     }
@@ -101,7 +104,7 @@ pub fn judge_failure(error: &TransportError) -> Verdict {
             Verdict::Refuse(Refusal { kind: RefusalKind::Unauthorized, message: error.to_string() })
         }
         TransportError::TooLarge { .. } => {
-            Verdict::Refuse(Refusal { kind: RefusalKind::Search, message: error.to_string() })
+            Verdict::Refuse(Refusal { kind: RefusalKind::TooLarge, message: error.to_string() })
         }
         TransportError::Redirect { .. } => {
             Verdict::Refuse(Refusal { kind: RefusalKind::Other, message: error.to_string() })
@@ -233,7 +236,7 @@ mod tests {
             (403, vec![("x-ratelimit-reset", "9"), ("x-ratelimit-remaining", "41")], "", "Forbidden"),
             (404, vec![], "", "NotFound"),
             (410, vec![], "", "Gone"),
-            (413, vec![], outcome, "Search"),
+            (413, vec![], outcome, "TooLarge"),
             (429, vec![], "", "retry None"),
             (503, vec![("retry-after", "3")], "", "retry Some(3)"),
             (501, vec![], "", "NotFound"),

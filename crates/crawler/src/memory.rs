@@ -103,6 +103,7 @@ impl Store for MemoryStore {
                 }
             }
         }
+        summary.counted_whole = root.is_some();
         summary.server_total = root.or(sum);
         let held = inner.held.get(resource_type);
         let is_missing = |id: &String| held.is_none_or(|held| !held.contains_key(id));

@@ -115,7 +115,8 @@ pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, ma
     let written = url.query_pairs().find(|(name, _)| *name == offset.param).and_then(|(_, text)| text.parse().ok());
     let current: u64 = written.unwrap_or(offset.first);
     let step = match offset.unit {
-        OffsetUnit::Matches => page.matches.max(1),
+        // More than was asked for are rows that came before.
+        OffsetUnit::Matches => page.asked.map_or(page.matches, |asked| page.matches.min(asked)).max(1),
         OffsetUnit::Count => page.asked.unwrap_or(page.matches).max(1),
         OffsetUnit::Pages => 1,
     };

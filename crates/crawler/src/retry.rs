@@ -156,7 +156,8 @@ impl<T: Transport> Retrying<T> {
                 return Err(FetchError::Cancelled);
             }
             attempts += 1;
-            let (verdict, fetched, answered) = self.or_cancelled(self.attempt(&request, attempts, &mut announce)).await?;
+            let (verdict, fetched, answered) =
+                self.or_cancelled(self.attempt(&request, attempts, &mut announce)).await?;
             let (after, reason) = match (verdict, fetched) {
                 (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
                 (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),

@@ -69,6 +69,8 @@ pub struct Summary {
     /// The server's count: of the whole type where it was asked for that, else the sum over the searches that were not
     /// split.
     pub server_total: Option<u64>,
+    /// Whether that count is the server's word on the whole type, and no sum.
+    pub counted_whole: bool,
     /// Whether one of the partitions asks for everything.
     pub whole_search: bool,
     /// What the first partition that did not end well says.

@@ -19,6 +19,9 @@ pub(crate) fn is_ceiling(total: u64) -> bool {
 /// The smallest ceiling that makes sense for a server.
 const LEAST_CEILING: u64 = 100;
 
+/// Matches from which the ends of a part of a type are worth two requests.
+const LARGE: u64 = 1_000;
+
 /// Whether somebody may have chosen this number rather than counted to it.
 fn is_round(count: u64) -> bool {
     count >= LEAST_CEILING && count.is_multiple_of(100) && (count < 10_000 || count.is_multiple_of(1_000))
@@ -42,6 +45,8 @@ pub(crate) struct End {
     pub(crate) only_page: bool,
     /// The search was taken up again, so that `seen` is not all of it.
     pub(crate) resumed: bool,
+    /// The search is for everything of the type.
+    pub(crate) whole: bool,
     /// The ceiling that the job says the server has.
     pub(crate) cap: Option<u64>,
 }
@@ -53,6 +58,15 @@ pub(crate) struct Doubt {
     pub(crate) ended_by: EndedBy,
     /// Whether it is the ending even if the server can't be made to show.
     pub(crate) stands_unanswered: bool,
+    /// So many ids of one end prove it that are not held. Where nothing is odd, one or two may be of rows that were made
+    /// while the others were being crawled.
+    pub(crate) proof: usize,
+}
+
+impl Doubt {
+    fn new(ended_by: EndedBy, stands_unanswered: bool) -> Self {
+        Self { ended_by, stands_unanswered, proof: 1 }
+    }
 }
 
 /// What is doubtful about an end, if anything. Counts are no proof: they are capped, page-sized or zero on some servers.
@@ -60,24 +74,28 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     let counts = [Some(end.seen), end.total];
     let any = |is: &dyn Fn(u64) -> bool| counts.into_iter().flatten().any(is);
     if any(&|count| Some(count) == end.cap) {
-        return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered: true });
+        return Some(Doubt::new(EndedBy::Cap, true));
     }
     if any(&is_round) {
         let stands_unanswered = any(&|count| KNOWN_CEILINGS.contains(&count));
-        return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered });
+        return Some(Doubt::new(EndedBy::Cap, stands_unanswered));
     }
     if end.resumed {
-        return Some(Doubt { ended_by: EndedBy::Cap, stands_unanswered: false });
+        return Some(Doubt::new(EndedBy::Cap, false));
     }
     let untold = end.total != Some(end.seen);
     let full = end.asked.is_some_and(|asked| end.seen >= u64::from(asked));
     if end.last_full && !end.only_page && untold {
-        return Some(Doubt { ended_by: EndedBy::ShortPageWithoutNext, stands_unanswered: true });
+        return Some(Doubt::new(EndedBy::ShortPageWithoutNext, true));
     }
     let usual = KNOWN_PAGE_SIZES.contains(&end.seen);
-    // A total that agrees outweighs a size that is merely usual, for a server that cannot show more.
-    (end.only_page && end.seen > 0 && (full || usual || untold))
-        .then_some(Doubt { ended_by: EndedBy::ShortPageWithoutNext, stands_unanswered: full || (usual && untold) })
+    if end.only_page && end.seen > 0 && (full || usual || untold) {
+        // A total that agrees outweighs a size that is merely usual, for a server that cannot show more.
+        return Some(Doubt::new(EndedBy::ShortPageWithoutNext, full || (usual && untold)));
+    }
+    // A ceiling may be any number, and the total may stop at it, too: one look at both ends of a large search is cheap.
+    let least = if end.whole { LEAST_CEILING } else { LARGE };
+    (end.seen >= least).then_some(Doubt { proof: 3, ..Doubt::new(EndedBy::Cap, false) })
 }
 
 /// The two ends of a type.
@@ -128,6 +146,32 @@ pub(crate) fn is_in_order(ids: &[&str], order: Order) -> bool {
     ids.len() > 1 && (in_order(&|a, b| a < b) || in_order(&|a, b| (a.len(), a) < (b.len(), b)))
 }
 
+/// Whether the ids of a walk go up from page to page, as text or as numbers. A page may begin with ids of the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Ascent {
+    last: Option<String>,
+    not_as_text: bool,
+    not_as_numbers: bool,
+}
+
+impl Ascent {
+    /// Adds the ids of a page.
+    pub(crate) fn add(&mut self, ids: &[&str]) {
+        let Some(last) = ids.last() else { return };
+        let number = |id: &str| (id.len(), id.to_owned());
+        let before = self.last.as_deref();
+        self.not_as_text |= !ids.is_sorted() || before.is_some_and(|before| before > *last);
+        self.not_as_numbers |=
+            !ids.is_sorted_by_key(|id| number(id)) || before.is_some_and(|before| number(before) > number(last));
+        self.last = Some((*last).to_owned());
+    }
+
+    /// Whether they do.
+    pub(crate) fn holds(&self) -> bool {
+        !(self.not_as_text && self.not_as_numbers)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,11 +196,15 @@ mod tests {
             last_full: false,
             only_page: false,
             resumed: false,
+            whole: false,
             cap: None,
         };
         for (end, doubted) in [
             (plain, None),
             (End { total: None, ..plain }, None),
+            (End { whole: true, ..plain }, Some((Cap, false))),
+            (End { whole: true, seen: 99, total: Some(99), ..plain }, None),
+            (End { seen: 1_234, total: Some(1_234), ..plain }, Some((Cap, false))),
             (End { seen: 150, total: None, last_full: true, ..plain }, Some((ShortPageWithoutNext, true))),
             (End { seen: 150, total: Some(150), last_full: true, ..plain }, None),
             (End { cap: Some(121), ..plain }, Some((Cap, true))),
@@ -173,6 +221,21 @@ mod tests {
         ] {
             let told = doubt(&end).map(|doubt| (doubt.ended_by, doubt.stands_unanswered));
             assert_eq!(told, doubted, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn ids_go_up_as_text_or_as_numbers() {
+        for (pages, holds) in [
+            (vec![vec!["a", "b"], vec!["b", "c"]], true),
+            (vec![vec!["8", "9"], vec!["10", "11"]], true),
+            (vec![vec!["a", "b"], vec![], vec!["c", "d"]], true),
+            (vec![vec!["a", "c"], vec!["b"]], false),
+            (vec![vec!["b", "a"]], false),
+        ] {
+            let mut ascent = Ascent::default();
+            pages.iter().for_each(|page| ascent.add(page));
+            assert_eq!(ascent.holds(), holds, "{pages:?}");
         }
     }
 

@@ -23,6 +23,9 @@ use url::Url;
 const MOUNT: &str = "/highmark/provider-directory";
 const TYPES: [&str; 2] = ["Practitioner", "Organization"];
 
+/// No crawl of these takes as long, however busy the machine is.
+const HANG: Duration = Duration::from_secs(600);
+
 /// Real time passes here (sockets): short limits, so that a hanging server costs moments.
 fn limits() -> Limits {
     Limits {
@@ -62,7 +65,8 @@ async fn crawl(
     let plans: Vec<_> =
         TYPES.iter().map(|name| ResourcePlan { page_size: Some(page_size), ..ResourcePlan::new(name) }).collect();
     let crawl = Crawl::new(fetcher, Arc::clone(&store), source, limits(), 2, Arc::new(Silent));
-    let outcome = tokio::time::timeout(Duration::from_secs(60), crawl.run(&plans)).await.unwrap_or_else(|_| panic!("a hang: {faults:?}")).unwrap();
+    let outcome =
+        tokio::time::timeout(HANG, crawl.run(&plans)).await.unwrap_or_else(|_| panic!("a hang: {faults:?}")).unwrap();
     let exchanges = traffic.exchanges();
     let _ = stop.send(());
     server.abort();

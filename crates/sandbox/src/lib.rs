@@ -46,6 +46,6 @@ pub use error::SandboxError;
 pub use faults::Fault;
 pub use options::{ApiKey, Clock, Options};
 pub use platforms::Platform;
-pub use server::serve;
+pub use server::{InProcess, InProcessAnswer, serve};
 pub use traffic::{Exchange, Traffic};
 pub use world::{Mount, World};

@@ -22,6 +22,11 @@ pub(super) fn refused(kind: RefusalKind) -> (EndedBy, &'static str) {
             EndedBy::Refused,
             "the server refuses this search: try another page size, parameters or another strategy under [resources.<Type>]",
         ),
+        RefusalKind::TooLarge => (
+            EndedBy::Refused,
+            "the answer is too large even on small pages: raise max_page_bytes under [limits], or divide the search by \
+             another strategy under [resources.<Type>]",
+        ),
         RefusalKind::NotFhir => (EndedBy::NotFhir, "the base URL does not lead to a FHIR server: check it"),
         RefusalKind::Other => (EndedBy::Refused, "the server refuses the request"),
     }
@@ -63,6 +68,15 @@ pub(super) fn why_partial(plan: &ResourcePlan, ended_by: Option<EndedBy>, eviden
         (Some(ended_by), _) => format!("{name}: {ids} ids, then paging ended by {ended_by}"),
         (None, _) => format!("{name}: {ids} ids"),
     }
+}
+
+/// What to say of a server whose order is not stable.
+pub(super) fn unstable(plan: &ResourcePlan) -> String {
+    let name = &plan.resource_type;
+    format!(
+        "{name}: pages repeat ids in no order, so that others may be left out, and no count says that none is: try \
+         params = {{ _sort = \"_id\" }}, or another strategy, under [resources.{name}]"
+    )
 }
 
 /// Why there is nothing at all, where no request says it.

@@ -21,9 +21,10 @@ const SMALLER_PAGES: [u32; 2] = [100, 10];
 /// The search to try when a server refuses one without a filter (habit 11): everything since before there was FHIR.
 const EVER: (&str, &str) = ("_lastUpdated", "ge1900-01-01");
 
-/// Page sizes below the one asked for that are worth a try.
+/// Page sizes below the one asked for that are worth a try. What a server gives unasked is more than the smallest.
 pub(super) fn smaller(asked: Option<u32>) -> impl Iterator<Item = u32> {
-    SMALLER_PAGES.into_iter().filter(move |size| asked.is_some_and(|asked| *size < asked))
+    let asked = asked.unwrap_or(SMALLER_PAGES[1] + 1);
+    SMALLER_PAGES.into_iter().filter(move |size| *size < asked)
 }
 
 /// The search of a share of a type, relative to the base URL.
@@ -77,7 +78,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             // Other searches of this type have found something with pages of this size: this one is empty.
             Ok(_) if task.found.load(Ordering::Relaxed) => return first,
             Ok(_) => {}
-            Err(FetchError::Refused(refusal)) if refusal.kind == RefusalKind::Search => {}
+            Err(FetchError::Refused(refusal))
+                if matches!(refusal.kind, RefusalKind::Search | RefusalKind::TooLarge) => {}
             // It may be the size of the answer that the server cannot manage.
             Err(FetchError::Unavailable { answered: true, .. }) => {}
             Err(_) => return first,

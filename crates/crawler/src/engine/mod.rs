@@ -254,7 +254,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let evidence = Evidence {
             unique: counts.archived,
             quarantined: counts.quarantined,
-            server_total: summary.server_total,
+            // What the searches of an open list count themselves says nothing of what they leave out.
+            server_total: summary.server_total.filter(|_| closure != Closure::Open || summary.counted_whole),
             min_coverage: plan.min_coverage,
             closure,
             sources_whole: sources_whole(plan, sources),

@@ -28,7 +28,7 @@ use crate::{
     retry::{FetchError, Fetched},
     store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
     strategy::{Bucket, Paging, Strategy},
-    suspicion::{self, Doubt, End, Order},
+    suspicion::{self, Ascent, Doubt, End, Order},
     transport::Transport,
 };
 
@@ -53,11 +53,12 @@ struct Taken<E> {
     empty: u32,
     own: u64,
     again: u64,
+    ascent: Ascent,
 }
 
 impl<E> Default for Taken<E> {
     fn default() -> Self {
-        Self { pages: VecDeque::new(), without_news: 0, empty: 0, own: 0, again: 0 }
+        Self { pages: VecDeque::new(), without_news: 0, empty: 0, own: 0, again: 0, ascent: Ascent::default() }
     }
 }
 
@@ -79,6 +80,8 @@ pub(super) enum Stop {
 
 enum Follow {
     Ended(EndedBy),
+    /// It ended in good order, but pages repeated each other in no order.
+    Unstable,
     Stopped(FetchError),
 }
 
@@ -141,6 +144,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 Follow::Stopped(FetchError::Later { not_before, reason }) => {
                     return Ok(Stop::Later(not_before, reason));
                 }
+                Follow::Unstable if restarts < self.limits.max_restarts && task.sort() => {
+                    restarts += 1;
+                    self.store.close(&key, None, Some(advice::unstable(task.plan))).await?;
+                    (drive.trail, cursor) = (Trail::default(), None);
+                    continue;
+                }
+                Follow::Unstable => {
+                    return self.give_up(&key, EndedBy::UnstableOrder, advice::unstable(task.plan)).await;
+                }
                 Follow::Stopped(error) => error,
             };
             if self.is_split_after(&drive, &error).await? {
@@ -170,18 +182,33 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// Divides a partition that the server does not answer into smaller ones, where that may help.
     async fn is_split_after(&self, drive: &Drive<'_>, error: &FetchError) -> Result<bool, S::Error> {
         let too_much = match error {
-            FetchError::Refused(refusal) => matches!(refusal.kind, RefusalKind::Search),
+            FetchError::Refused(refusal) => matches!(refusal.kind, RefusalKind::Search | RefusalKind::TooLarge),
             FetchError::Unavailable { answered, .. } => *answered,
             _ => false,
         };
         if !too_much || drive.task.no_refusal_splits.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        if !drive.bucket.may_split_after_refusal() {
+        if !drive.bucket.may_split_after_refusal() || !self.answers_the_least(drive).await {
             drive.task.no_refusal_splits.store(true, Ordering::Relaxed);
             return Ok(false);
         }
         self.divide(drive).await
+    }
+
+    /// Whether the server answers a share that hardly holds anything, asked once a type. Where it does not, it refuses the
+    /// question and not its size, and thousands of smaller shares would be refused one by one.
+    async fn answers_the_least(&self, drive: &Drive<'_>) -> bool {
+        let task = drive.task;
+        if let Some(answered) = task.least_answered.get() {
+            return *answered;
+        }
+        let Some(least) = drive.bucket.least(&task.plan.strategy) else { return true };
+        match self.probe(&task.search(&least)).await {
+            // Whoever goes on hears of it, too.
+            Err(FetchError::Cancelled | FetchError::Later { .. }) => true,
+            answer => *task.least_answered.get_or_init(|| answer.is_ok()),
+        }
     }
 
     /// Puts smaller partitions in a partition's place, where there are any.
@@ -238,6 +265,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let matches = found_by(&page, drive.plan());
             seen += matches;
             most = most.max(matches);
+            taken.ascent.add(&suspicion::ids(&page.page, &drive.plan().resource_type));
             let after = match self.after(drive, &mut taken, &page, (matches, seen, most), first).await? {
                 Ok(after) => after,
                 Err(error) => {
@@ -270,7 +298,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let Some(url) = next else {
                 taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
                 self.drain(drive, &mut taken, 0).await?;
-                return Ok(Follow::Ended(ended_by.unwrap_or(EndedBy::LastPage)));
+                let ended_by = ended_by.unwrap_or(EndedBy::LastPage);
+                let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, &taken, total).await?;
+                return Ok(if unstable { Follow::Unstable } else { Follow::Ended(ended_by) });
             };
             let keep = async {
                 taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
@@ -344,6 +374,19 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         Ok(())
     }
 
+    /// Whether a walk that is over has come by the same ids twice, in no order, and no count says that it has come by all
+    /// of them: a server that turns its rows around between pages leaves out as many as it repeats (habit 6).
+    async fn is_unstable(
+        &self,
+        drive: &Drive<'_>,
+        taken: &Taken<S::Error>,
+        total: Option<u64>,
+    ) -> Result<bool, S::Error> {
+        let told = total.is_some_and(|total| total > 0 && taken.own >= total);
+        let ordered = drive.is_everything() || taken.ascent.holds() || told;
+        Ok(!ordered && taken.again > self.of_others(drive, taken.own).await?)
+    }
+
     /// Ids of the type that this walk has not brought itself.
     async fn of_others(&self, drive: &Drive<'_>, own: u64) -> Result<u64, S::Error> {
         Ok(self.store.counts(&drive.plan().resource_type).await?.archived.saturating_sub(own))
@@ -396,7 +439,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             // Where a parameter counts up, the end is an empty page, and no link is missing.
             let last_full = plan.paging == Paging::Links && matches > 0 && (full || matches >= most);
             let (only_page, resumed) = (first, !drive.from_first);
-            let end = End { seen, total, asked, last_full, only_page, resumed, cap: plan.cap };
+            let whole = *drive.bucket == Bucket::All;
+            let end = End { seen, total, asked, last_full, only_page, resumed, whole, cap: plan.cap };
             if let Some(doubt) = suspicion::doubt(&end) {
                 // Whether the end can be believed depends on what is held.
                 self.drain(drive, taken, 0).await?;
@@ -439,7 +483,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 missing.remove(id);
             }
             let mut after: Option<String> = None;
-            while !missing.is_empty() {
+            while missing.len() >= doubt.proof {
                 let held = self.store.ids(resource_type, after.as_deref(), IDS_AT_A_TIME).await?;
                 for id in &held {
                     missing.remove(id.as_str());
@@ -473,14 +517,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
 /// pages of this size.
 fn goes_on_anew(task: &Task<'_>, error: &FetchError) -> bool {
     match error {
-        FetchError::Refused(_) => is_lost(error),
-        FetchError::Unavailable { answered: true, .. } => match smaller(task.page_size()).next() {
+        FetchError::Refused(Refusal { kind: RefusalKind::TooLarge, .. })
+        | FetchError::Unavailable { answered: true, .. } => match smaller(task.page_size()).next() {
             Some(size) => {
                 task.learn_page_size(size);
                 true
             }
             None => false,
         },
+        FetchError::Refused(_) => is_lost(error),
         _ => false,
     }
 }

@@ -32,6 +32,9 @@ const FED_PER_SLOT: usize = 4;
 /// Ids in one partition of an id-read: what a kill may cost in repeated requests.
 const READS_IN_ONE: usize = 10;
 
+/// The order that every server should be able to keep.
+const BY_ID: (&str, &str) = ("_sort", "_id");
+
 /// Retries of a request that only asks how things are, such as a count: it is no loss if it fails.
 const RETRIES_OF_A_PROBE: u32 = 1;
 
@@ -42,10 +45,14 @@ pub(super) struct Task<'p> {
     page_size: AtomicU32,
     /// A search has found something with that page size: a zero can be believed from then on.
     pub(super) found: AtomicBool,
+    /// The server's own order is not stable: searches ask for one.
+    pub(super) sorted: AtomicBool,
     /// Counting failed once: it is not asked for again.
     pub(super) no_counts: AtomicBool,
     /// Splitting did not help against refusals: it is not tried again.
     pub(super) no_refusal_splits: AtomicBool,
+    /// The server answers the least share of the strategy's kind.
+    pub(super) least_answered: OnceLock<bool>,
     /// The first type of the export that this one is part of.
     pub(super) lead: OnceLock<String>,
 }
@@ -56,8 +63,10 @@ impl<'p> Task<'p> {
             plan,
             page_size: AtomicU32::new(plan.page_size.unwrap_or(0)),
             found: AtomicBool::new(false),
+            sorted: AtomicBool::new(false),
             no_counts: AtomicBool::new(false),
             no_refusal_splits: AtomicBool::new(false),
+            least_answered: OnceLock::new(),
             lead: OnceLock::new(),
         }
     }
@@ -74,9 +83,15 @@ impl<'p> Task<'p> {
         }
     }
 
+    /// Asks for an order from now on; `false` where one is asked for already.
+    pub(super) fn sort(&self) -> bool {
+        !self.plan.params.iter().any(|(name, _)| name == BY_ID.0) && !self.sorted.swap(true, Ordering::Relaxed)
+    }
+
     /// The search of a share.
     pub(super) fn search(&self, bucket: &Bucket) -> String {
-        search(self.plan, bucket, self.page_size())
+        let search = search(self.plan, bucket, self.page_size());
+        if self.sorted.load(Ordering::Relaxed) { suspicion::with(&search, &[BY_ID]) } else { search }
     }
 }
 

@@ -189,6 +189,22 @@ impl Bucket {
         }
     }
 
+    /// A share of this kind that hardly holds anything: a server that refuses this one refuses the question, whatever
+    /// its size.
+    #[must_use]
+    pub fn least(&self, strategy: &Strategy) -> Option<Self> {
+        match (self, strategy) {
+            (Self::Prefix { .. }, Strategy::Prefix { alphabet, .. }) => {
+                let last = alphabet.chars().next_back()?;
+                Some(Self::Prefix { text: std::iter::repeat_n(last, LONGEST_PREFIX).collect() })
+            }
+            (Self::Window { .. }, _) => {
+                Some(Self::Window { from: Some(LONG_AGO), to: Some(LONG_AGO + 1), refusals: REFUSALS })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether another split may help though the server refused the last ones, too: not for ever, since a server that
     /// refuses the parameter as such refuses every window.
     #[must_use]

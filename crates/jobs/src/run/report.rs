@@ -271,6 +271,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_manual_explains_every_exit_code() {
+        let manual = include_str!("../../../../docs/operations.md");
+        for (exit, code) in Exit::ALL {
+            let row = manual.lines().find(|line| line.starts_with(&format!("| {code} | ")));
+            assert_eq!(row.map(|row| row.matches(" | ").count()), Some(2), "{exit:?}");
+        }
+    }
+
+    #[test]
     fn statuses_come_to_the_contracts_codes() {
         use Status::{Complete, Empty, Failed, Partial, Refused, Unsupported};
         for (statuses, unavailable, exit) in [

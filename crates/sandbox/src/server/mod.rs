@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod auth;
 mod bulk;
 pub(crate) mod call;
+mod in_process;
 mod member;
 pub(crate) mod route;
 mod search;
@@ -26,6 +27,8 @@ use crate::search::SearchCache;
 use crate::traffic::{Exchange, Traffic};
 use crate::world::World;
 use call::Call;
+
+pub use in_process::{InProcess, InProcessAnswer};
 
 /// Everything that requests share.
 #[derive(Debug)]
@@ -51,19 +54,9 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), SandboxError> {
-    let authorization = options.sign_in.clone().map(Authorization::new).transpose()?;
     let (stop, stopping) = watch::channel(false);
-    let app = Arc::new(App {
-        behaviour: Behaviour::new(&options),
-        traffic: options.traffic.clone().unwrap_or_default(),
-        world,
-        options,
-        cache: SearchCache::default(),
-        tokens: auth::Tokens::default(),
-        authorization,
-        stopping,
-    });
-    let router = Router::new().fallback(handle).with_state(app);
+    let app = app(world, options, stopping)?;
+    let router = Router::new().fallback(handle).with_state(Arc::new(app));
     let shutdown = async move {
         shutdown.await;
         // Nobody listening any more is fine: then nobody hangs either.
@@ -73,6 +66,19 @@ pub async fn serve(
         .with_graceful_shutdown(shutdown)
         .await
         .map_err(|source| SandboxError::Serve { source })
+}
+
+fn app(world: Arc<World>, options: Options, stopping: watch::Receiver<bool>) -> Result<App, SandboxError> {
+    Ok(App {
+        behaviour: Behaviour::new(&options),
+        traffic: options.traffic.clone().unwrap_or_default(),
+        authorization: options.sign_in.clone().map(Authorization::new).transpose()?,
+        world,
+        options,
+        cache: SearchCache::default(),
+        tokens: auth::Tokens::default(),
+        stopping,
+    })
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {

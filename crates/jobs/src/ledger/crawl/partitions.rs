@@ -42,7 +42,7 @@ pub(super) fn summary(connection: &Connection, files: &Files, resource_type: &st
             "SELECT count(*), count(*) FILTER (WHERE ended_by IS NULL), coalesce(sum(pages), 0),
              coalesce(max(server_total) FILTER (WHERE kind = 'root'),
                       sum(server_total) FILTER (WHERE coalesce(ended_by, '') <> 'split')),
-             count(*) FILTER (WHERE kind = 'all') > 0
+             count(*) FILTER (WHERE kind = 'all') > 0, count(server_total) FILTER (WHERE kind = 'root') > 0
              FROM partition WHERE resource_type = ?1",
         )?
         .query_row([resource_type], |row| {
@@ -52,6 +52,7 @@ pub(super) fn summary(connection: &Connection, files: &Files, resource_type: &st
                 pages: count(row.get(2)?),
                 server_total: row.get::<_, Option<i64>>(3)?.map(count),
                 whole_search: row.get(4)?,
+                counted_whole: row.get(5)?,
                 ..Summary::default()
             })
         })?;
