@@ -24,8 +24,7 @@ fn by_type(done: &Done) -> BTreeMap<String, Value> {
 }
 
 /// The platform, the world's size, the exit code of a plain crawl, and a type whose plain crawl must not end complete.
-const CASES: [(&str, &str, i32, &str); 9] = [
-    ("hapi", "400", 5, "PractitionerRole"),
+const CASES: [(&str, &str, i32, &str); 8] = [
     ("firely", "400", 5, "PractitionerRole"),
     ("azure", "400", 5, "PractitionerRole"),
     ("smile", "400", 5, "PractitionerRole"),
@@ -53,6 +52,23 @@ fn a_plain_crawl_fails_honestly_and_the_preset_gets_everything() {
         assert_eq!(one["status"], "complete", "{platform}: {one}");
         assert_eq!(one["counts"]["archived"], one["server_total"], "{platform}: {one}");
     }
+}
+
+/// A server whose order is not stable repeats some rows and leaves out others: a plain crawl sees that and walks once more,
+/// in an order of ids; the preset asks for that order at once.
+#[test]
+fn an_unstable_order_is_noticed_and_the_preset_saves_the_second_walk() {
+    let home = Home::new();
+    let sandbox = Sandbox::start(&home, &["--platform", "hapi", "--size", "400"]);
+    let pages = ["plain", "preset"].map(|lake| {
+        let more: &[&str] =
+            if lake == "plain" { &["--page-size", "100"] } else { &["--platform", "hapi", "--page-size", "100"] };
+        let done = harvest(&home, sandbox.url(API), lake, "PractitionerRole", more).expect(0);
+        let one = by_type(&done)["PractitionerRole"].clone();
+        assert_eq!((&one["status"], &one["coverage"]), (&"complete".into(), &1.0.into()), "{lake}: {one}");
+        one["pages"].as_u64().unwrap()
+    });
+    assert_eq!(pages[0], 2 * pages[1], "pages of a plain crawl, and with the preset");
 }
 
 #[test]
