@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{
     ending::Status,
@@ -76,7 +75,7 @@ impl Local {
             if body.len() > self.limits.max_page_bytes {
                 return Err(TransportError::TooLarge { limit: self.limits.max_page_bytes });
             }
-            return Ok(Reply { status: answer.status, headers: answer.headers, body: Bytes::from(body), url });
+            return Ok(Reply { status: answer.status, headers: answer.headers, body, url });
         }
         panic!("redirects without end");
     }
