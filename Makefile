@@ -7,9 +7,11 @@ CARGO ?= cargo
 PYTHON ?= python3
 VENV := target/venv
 CONFORMANCE_VENV := target/venv-conformance
+OLDEST_DUCKDB_VENV := target/venv-duckdb-1.1
 BENCH_VENV := target/venv-bench
 OIDC := target/oidc
 export FHIRVEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export FHIRVEST_OLDEST_DUCKDB_PYTHON := $(CURDIR)/$(OLDEST_DUCKDB_VENV)/bin/python
 export FHIRVEST_CONFORMANCE_PYTHON := $(CURDIR)/$(CONFORMANCE_VENV)/bin/python
 # `cargo test` runs in each crate's folder, so the path must not be relative.
 export FHIRVEST_SHARED := $(abspath $(or $(FHIRVEST_SHARED),../shared))
@@ -29,7 +31,7 @@ test: venv ## Run every test that needs nothing but the project
 e2e: venv ## Run only the tests that drive the binary like a user
 	$(CARGO) test --package fhirvest --test e2e
 
-conformance: venv $(CONFORMANCE_VENV)/.ready $(OIDC)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
+conformance: venv $(CONFORMANCE_VENV)/.ready $(OLDEST_DUCKDB_VENV)/.ready $(OIDC)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
 	@test -d "$(FHIRVEST_SHARED)/data" || { echo "$(FHIRVEST_SHARED)/data is missing: set FHIRVEST_SHARED"; exit 1; }
 	$(CARGO) test --workspace -- --ignored
 
@@ -70,6 +72,10 @@ venv: $(VENV)/.ready
 $(VENV)/.ready: tests/support/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+$(OLDEST_DUCKDB_VENV)/.ready: tests/support/requirements-duckdb-1.1.txt
+	$(PYTHON) -m venv $(OLDEST_DUCKDB_VENV)
+	$(OLDEST_DUCKDB_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 $(CONFORMANCE_VENV)/.ready: tests/support/requirements-conformance.txt
 	$(PYTHON) -m venv $(CONFORMANCE_VENV)

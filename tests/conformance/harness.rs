@@ -47,7 +47,22 @@ fn python(variable: &str, venv: &str) -> PathBuf {
 
 /// The rows of a query in DuckDB, one object a row, after `views` was executed.
 pub(crate) fn query(views: Option<&Path>, sql: &str) -> Vec<Value> {
-    let mut command = Command::new(python("FHIRVEST_PYTHON", "venv"));
+    query_by(&newest_duckdb(), views, sql)
+}
+
+/// The Python of the tests, with the DuckDB that they are written for.
+pub(crate) fn newest_duckdb() -> PathBuf {
+    python("FHIRVEST_PYTHON", "venv")
+}
+
+/// A Python with the oldest DuckDB that `views.sql` promises to run in.
+pub(crate) fn oldest_duckdb() -> PathBuf {
+    python("FHIRVEST_OLDEST_DUCKDB_PYTHON", "venv-duckdb-1.1")
+}
+
+/// As [`query`], in the DuckDB of this Python.
+pub(crate) fn query_by(python: &Path, views: Option<&Path>, sql: &str) -> Vec<Value> {
+    let mut command = Command::new(python);
     command.arg(root().join("tests/support/query.py"));
     if let Some(views) = views {
         command.arg("--views").arg(views);
