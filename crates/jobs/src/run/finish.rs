@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use fhirvest_crawler::ending::Status;
 use fhirvest_lake::{
     Lake,
@@ -56,7 +57,9 @@ impl Batch<'_> {
         let (chosen, mut tables) = self.choose(&statuses);
         durable::remove_dir(&self.lake.run_dir(&self.record.run).join("tables"))?;
         let (unchanged, to_make) = self.unchanged(chosen)?;
+        let begun = self.clock.now();
         let (staged, failures) = self.flatten(&to_make, &crawled)?;
+        let flattened = self.clock.now();
         // From here on what analysts see must not change under our feet.
         let _publishing = self.lake.lock_publishing()?;
         let current = self.ledger.current()?;
@@ -69,6 +72,7 @@ impl Batch<'_> {
         tables.extend(unchanged);
         tables.sort_by(|a, b| a.table.cmp(&b.table));
         let (merged, changes) = self.compare(&statuses, &tables, &current)?;
+        let compared = self.clock.now();
         snapshots.extend(merged);
         let unavailable = report.resources.iter().any(|outcome| outcome.unavailable);
         let all: Vec<Status> = statuses.iter().map(|(_, status)| *status).collect();
@@ -80,9 +84,15 @@ impl Batch<'_> {
         };
         (report.tables, report.failures, report.changes) = (tables, failures, changes);
         report.finished_at = self.clock.now();
-        report.seconds = seconds(&report);
+        report.seconds = seconds(report.started_at, report.finished_at);
         report.next_step = next_step(&report, self.lake);
         end(self.lake, self.ledger, &report, snapshots)?;
+        tracing::debug!(
+            flatten = seconds(begun, flattened),
+            compare = seconds(flattened, compared),
+            publish = seconds(compared, self.clock.now()),
+            "seconds of each stage"
+        );
         Ok(report)
     }
 
@@ -312,8 +322,8 @@ fn of_store(error: StoreError) -> RunError {
     }
 }
 
-fn seconds(report: &RunReport) -> f64 {
-    let millis = (report.finished_at - report.started_at).num_milliseconds().max(0);
+fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    let millis = (to - from).num_milliseconds().max(0);
     #[allow(clippy::cast_precision_loss, reason = "a run of 285,000 years would lose a millisecond")]
     let seconds = millis as f64 / 1000.0;
     seconds
