@@ -156,18 +156,49 @@ fn three_jobs_across_the_missing_hour_killed_and_started_again() {
     }
 }
 
-#[test]
-fn a_job_runs_once_at_a_time_whoever_starts_it_and_a_dead_process_holds_nothing() {
-    let home = Home::new();
-    let sandbox = Sandbox::start(&home, &["--size", "60"]);
+/// A job of sixty pages.
+fn sixty_pages(home: &Home, sandbox: &Sandbox, more: &str) {
     home.write(
         "jobs/slow.toml",
         &format!(
-            "version = 1\nviews = [\"plan-net/practitioner\"]\n[source]\nname = \"acme\"\nbase_url = \"{}\"\n\
+            "version = 1\nviews = [\"plan-net/practitioner\"]\n{more}\n[source]\nname = \"acme\"\nbase_url = \"{}\"\n\
              [resources.Practitioner]\npage_size = 1\n",
             sandbox.url("highmark/provider-directory")
         ),
     );
+}
+
+#[test]
+fn a_scheduler_that_is_stopped_in_the_middle_of_a_run_goes_on_with_it_when_it_starts_again() {
+    let home = Home::new();
+    let sandbox = Sandbox::start(&home, &["--size", "60"]);
+    sixty_pages(&home, &sandbox, "schedule = \"0 0 1 1 *\"");
+    let start = |from: &str, rate: &str| {
+        let clock = format!("{from}*1");
+        let mut command = home.fhirvest(&["schedule", "--listen", "127.0.0.1:0", "--clock", &clock]);
+        command.env("FHIRVEST__RATE__REQUESTS_PER_SECOND", rate);
+        Scheduler::of(command)
+    };
+    // A page each second: there is always one to come.
+    let mut scheduler = start("2030-12-31T23:59:59Z", "1");
+    until("a page", || scheduler.get("/metrics").1.contains("fhirvest_page_archived_total{"));
+    assert!(scheduler.get("/").1.contains("running since"));
+    scheduler.signal("-TERM");
+    assert_eq!(scheduler.child.wait().unwrap().code(), Some(0));
+    assert_eq!(runs(&home).iter().map(|one| one.2.as_str()).collect::<Vec<_>>(), ["crawling"]);
+
+    let scheduler = start("2031-01-01T00:10:00Z", "0");
+    until("the end of the run", || runs(&home).iter().all(|one| one.2 == "finished"));
+    assert_eq!(runs(&home).len(), 1, "it was the same run");
+    until("its place on the page", || scheduler.get("/").1.contains("exit 0"));
+    assert_eq!(home.count("acme.practitioner"), 60);
+}
+
+#[test]
+fn a_job_runs_once_at_a_time_whoever_starts_it_and_a_dead_process_holds_nothing() {
+    let home = Home::new();
+    let sandbox = Sandbox::start(&home, &["--size", "60"]);
+    sixty_pages(&home, &sandbox, "");
     let run = |rate: &str| {
         let mut command = home.fhirvest(&["run", "slow", "--json", "-q"]);
         command.env("FHIRVEST__RATE__REQUESTS_PER_SECOND", rate);

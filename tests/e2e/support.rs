@@ -59,7 +59,7 @@ fn no_value_of_a_member_is_in_the_text_whatever_happened() {
         );
         let report = home.run(&["run", "--fresh", "--json"]).expect(code).report();
         let text = |key: &str| report[key].as_str().unwrap().to_owned();
-        // Data about persons are kept apart, in a lake of their own.
+        // Data about persons are kept apart, in a lake of their own, which a run's name leads to.
         let (run, lake) = (text("run"), text("lake"));
         if fault.is_none() {
             for file in home.files(&format!("{lake}/archive")).iter().filter(|name| name.ends_with(".ndjson.zst")) {
@@ -71,7 +71,7 @@ fn no_value_of_a_member_is_in_the_text_whatever_happened() {
             }
             assert!(known.len() > 200, "{} values", known.len());
         }
-        let text = home.run(&["--lake", &lake, "support", &run]).expect(0).stdout;
+        let text = home.run(&["support", &run]).expect(0).stdout;
         for part in ["test (test)", "acme", "ExplanationOfBenefit", " UTC"] {
             assert!(text.contains(part), "{part}: {text}");
         }

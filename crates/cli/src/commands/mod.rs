@@ -15,9 +15,9 @@ pub(crate) mod sandbox;
 pub(crate) mod schedule;
 pub(crate) mod views;
 
-use fhirvest_jobs::config::Loader;
+use fhirvest_jobs::config::{Loader, Settings};
 
-use crate::arguments::Global;
+use crate::{arguments::Global, failure::Failure};
 
 /// The configuration that the global flags name, with values of flags laid over it.
 pub(crate) fn loader(global: &Global, flags: Vec<(String, String)>) -> Loader {
@@ -27,4 +27,13 @@ pub(crate) fn loader(global: &Global, flags: Vec<(String, String)>) -> Loader {
 /// `--lake`, as a setting.
 pub(crate) fn lake_flag(global: &Global) -> Vec<(String, String)> {
     global.lake.iter().map(|path| ("lake".to_owned(), path.to_string())).collect()
+}
+
+/// The settings that say where a run is: those of its job, since data about persons have a lake of their own; where the job
+/// is no longer there, those of all.
+pub(crate) fn settings_of(global: &Global, run: &str) -> Result<Settings, Failure> {
+    match again::job_of(global, run) {
+        Ok((job, _)) => Ok(job.settings),
+        Err(_) => Ok(loader(global, lake_flag(global)).settings(run)?),
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) async fn report(global: &Global, arguments: &Report) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
+    let settings = super::settings_of(global, &arguments.run)?;
     let lake = fhirvest_jobs::mirror::lake_of_run(&settings, &arguments.run).await?;
     let ledger = ledger(&lake, &settings)?;
     let views = views_of(global, &arguments.run);
@@ -36,14 +36,10 @@ pub(crate) async fn report(global: &Global, arguments: &Report) -> Result<Exit, 
 }
 
 pub(crate) async fn support(global: &Global, arguments: &Support) -> Result<Exit, Failure> {
-    let settings = settings(global)?;
+    let settings = super::settings_of(global, &arguments.run)?;
     let ledger = ledger(&fhirvest_jobs::mirror::lake(&settings).await?, &settings)?;
     output::data(report::support(&report::of_run(&ledger, &arguments.run)?).trim_end())?;
     Ok(Exit::Done)
-}
-
-fn settings(global: &Global) -> Result<Settings, Failure> {
-    Ok(super::loader(global, super::lake_flag(global)).settings("report")?)
 }
 
 /// The ledger of a lake, which has to be there.

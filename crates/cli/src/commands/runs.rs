@@ -12,7 +12,10 @@ use crate::{
 };
 
 pub(crate) async fn runs(global: &Global, arguments: &Runs) -> Result<Exit, Failure> {
-    let settings = super::loader(global, super::lake_flag(global)).settings("runs")?;
+    let settings = match &arguments.run {
+        Some(run) => super::settings_of(global, run)?,
+        None => super::loader(global, super::lake_flag(global)).settings("runs")?,
+    };
     let lake = fhirvest_jobs::mirror::lake(&settings).await?;
     let path = lake.ledger_path();
     if !path.exists() {
