@@ -17,6 +17,7 @@ use fhirvest_fhir::temporal;
 use crate::{
     arena::Value,
     evaluate::{Evaluator, Item},
+    flattener::Filling,
 };
 
 /// The type of a column's values.
@@ -164,32 +165,44 @@ impl Builder {
         Self { values, list: collection.then(Lists::default), json }
     }
 
-    /// Adds rows, each with its values; returns the number of values that did not fit and became null.
-    pub(crate) fn extend<'i, 'p: 'i>(
+    /// Adds rows; returns the number of values that did not fit and became null. Places are among `items`.
+    pub(crate) fn extend(
         &mut self,
         evaluator: &Evaluator<'_>,
-        rows: impl Iterator<Item = &'i [Item<'p>]>,
+        rows: impl Iterator<Item = Filling>,
+        items: &[Item<'_>],
     ) -> u64 {
         let json = self.json;
         let mut misfits = 0;
-        let Some(lists) = &mut self.list else {
-            match &mut self.values {
-                Values::Text(builder) => rows.for_each(|items| match items.first() {
-                    Some(item) if text(evaluator, *item, json, |text| builder.append_value(text)).is_some() => {}
-                    item => {
-                        misfits += u64::from(item.is_some());
-                        builder.append_null();
-                    }
-                }),
-                values => {
-                    rows.for_each(|items| misfits += u64::from(!values.push(evaluator, items.first().copied(), json)));
-                }
+        let within = |start: u32, end: u32| items.get(start as usize..end as usize).unwrap_or_default();
+        if let Some(lists) = &mut self.list {
+            for row in rows {
+                let node = if let Filling::Node(node) = row { [Item::Node(node)] } else { [Item::Boolean(false)] };
+                let values = match row {
+                    Filling::Nothing => &[],
+                    Filling::Node(_) => &node[..],
+                    Filling::Items(start, end) => within(start, end),
+                };
+                lists.lengths.push(values.len());
+                let fits = |item: &Item<'_>| self.values.push(evaluator, Some(*item), json);
+                misfits += values.iter().map(fits).map(|fits| u64::from(!fits)).sum::<u64>();
             }
             return misfits;
+        }
+        let first = |row| match row {
+            Filling::Nothing => None,
+            Filling::Node(node) => Some(Item::Node(node)),
+            Filling::Items(start, end) => within(start, end).first().copied(),
         };
-        for items in rows {
-            lists.lengths.push(items.len());
-            misfits += items.iter().map(|item| u64::from(!self.values.push(evaluator, Some(*item), json))).sum::<u64>();
+        match &mut self.values {
+            Values::Text(builder) => rows.for_each(|row| match first(row) {
+                Some(item) if text(evaluator, item, json, |text| builder.append_value(text)).is_some() => {}
+                item => {
+                    misfits += u64::from(item.is_some());
+                    builder.append_null();
+                }
+            }),
+            values => rows.for_each(|row| misfits += u64::from(!values.push(evaluator, first(row), json))),
         }
         misfits
     }

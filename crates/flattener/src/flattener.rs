@@ -5,11 +5,13 @@ use std::{cell::RefCell, sync::Arc};
 use arrow::{error::ArrowError, record_batch::RecordBatch};
 
 use crate::{
-    arena::{Arena, NONE, Trie, Value},
+    arena::{Arena, NONE, Value},
     column::Builder,
     evaluate::{Evaluator, Fail, Focus, Item},
+    marks::JsonError,
     operation::Operation,
-    plan::{Compiled, Inner, Rows, Source, Walk},
+    plan::{Cell, Compiled, Inner, Rows, Source, Walk},
+    trie::Trie,
 };
 
 /// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
@@ -23,7 +25,7 @@ const DEEPEST_REPEAT: usize = 128;
 #[error("not a JSON object that can be read: {source}")]
 pub struct PushError {
     #[from]
-    source: serde_json::Error,
+    source: JsonError,
 }
 
 /// Arrow refuses a batch: a bug.
@@ -116,8 +118,8 @@ impl Flattener {
                     let width = view.columns.len().max(1);
                     // Column by column: a builder's kind is looked up once for all rows of a resource.
                     for (place, builder) in builders[number].iter_mut().enumerate() {
-                        let cells = gathered.cells[place..].iter().step_by(width).map(|cell| gathered.items(*cell));
-                        count.casts[place] += builder.extend(&evaluator, cells);
+                        let cells = gathered.cells[place..].iter().step_by(width).copied();
+                        count.casts[place] += builder.extend(&evaluator, cells, &gathered.items);
                     }
                     let added = gathered.cells.len() / width;
                     count.rows += added as u64;
@@ -172,17 +174,21 @@ impl Flattener {
 /// The rows of one resource: cells in the order of the columns, row after row.
 #[derive(Debug, Default)]
 struct Gathered<'p> {
-    cells: Vec<Items>,
+    cells: Vec<Filling>,
     items: Vec<Item<'p>>,
     /// The row that is being filled.
-    row: Vec<Items>,
+    row: Vec<Filling>,
 }
 
-/// A cell's values, as a place among the items.
+/// What a cell holds. Most hold an element or nothing, and a row may be there many times: so this is small.
 #[derive(Debug, Clone, Copy, Default)]
-struct Items {
-    start: usize,
-    end: usize,
+pub(crate) enum Filling {
+    #[default]
+    Nothing,
+    /// One element.
+    Node(u32),
+    /// The values between two places among the items.
+    Items(u32, u32),
 }
 
 impl<'p> Gathered<'p> {
@@ -190,11 +196,6 @@ impl<'p> Gathered<'p> {
         self.cells.clear();
         self.items.clear();
         self.row.clear();
-    }
-
-    #[inline]
-    fn items(&self, cell: Items) -> &[Item<'p>] {
-        &self.items[cell.start..cell.end]
     }
 
     /// The memory alone, for the items of another plan's lifetime: collecting nothing in place keeps it.
@@ -224,7 +225,7 @@ impl Evaluator<'_> {
                 },
             }
         }
-        gathered.row.resize(view.columns.len(), Items::default());
+        gathered.row.resize(view.columns.len(), Filling::Nothing);
         self.product(view, &Parts { selects: &view.selects, unions: &[], focus, rest: None }, gathered)
     }
 
@@ -346,6 +347,44 @@ impl Evaluator<'_> {
         Ok(())
     }
 
+    /// What a column's expression gives for a cell.
+    fn fill<'p>(
+        &self,
+        cell: &Cell,
+        source: &'p Source,
+        focus: Focus<'p>,
+        items: &mut Vec<Item<'p>>,
+    ) -> Result<Filling, Fail> {
+        let several = || {
+            let name = &cell.name;
+            Fail(format!("the column `{name}` has several values: take .first(), or say collection: true"))
+        };
+        if let (Source::Chain(chain), false) = (source, cell.collection) {
+            let (mut found, mut more) = (NONE, false);
+            chain.each(self, focus.item, &mut |node| {
+                more |= found != NONE;
+                found = node;
+            });
+            return match (found, more) {
+                (_, true) => Err(several()),
+                (NONE, _) => Ok(Filling::Nothing),
+                _ => Ok(Filling::Node(found)),
+            };
+        }
+        let start = items.len();
+        self.items(source, focus, &mut |item| {
+            items.push(item);
+            Ok(true)
+        })?;
+        match items.len() - start {
+            // An empty list is told from no list by nobody, but a list column's rows count their values.
+            0 => Ok(Filling::Nothing),
+            more if more > 1 && !cell.collection => Err(several()),
+            // Rows are limited, and so are their values: places fit.
+            _ => Ok(Filling::Items(place(start), place(items.len()))),
+        }
+    }
+
     fn focus<'p>(
         &self,
         view: &'p Compiled,
@@ -355,20 +394,7 @@ impl Evaluator<'_> {
         gathered: &mut Gathered<'p>,
     ) -> Result<(), Fail> {
         for (place, source) in &select.columns {
-            let start = gathered.items.len();
-            self.items(source, focus, &mut |item| {
-                gathered.items.push(item);
-                Ok(true)
-            })?;
-            let end = gathered.items.len();
-            let cell = &view.columns[*place];
-            if end - start > 1 && !cell.collection {
-                return Err(Fail(format!(
-                    "the column `{}` has several values: take .first(), or say collection: true",
-                    cell.name
-                )));
-            }
-            gathered.row[*place] = Items { start, end };
+            gathered.row[*place] = self.fill(&view.columns[*place], source, focus, &mut gathered.items)?;
         }
         if select.selects.is_empty() && select.unions.is_empty() {
             return self.product(view, rest, gathered);
@@ -376,6 +402,11 @@ impl Evaluator<'_> {
         let inner = Parts { selects: &select.selects, unions: &select.unions, focus, rest: Some(rest) };
         self.product(view, &inner, gathered)
     }
+}
+
+/// A place among the items. Beyond 4 thousand million there is no memory for them either.
+fn place(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// What still has to fill its cells of a row: selects, then one of the union's branches, then the rest.

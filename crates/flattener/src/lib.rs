@@ -31,9 +31,12 @@ mod diagnostics;
 mod evaluate;
 mod expression;
 mod flattener;
+mod marks;
 mod number;
 mod operation;
 mod plan;
+mod scan;
+mod trie;
 mod view;
 
 pub use diagnostics::{Code, Diagnostic, Diagnostics, Region, Severity, sarif};

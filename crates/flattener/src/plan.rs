@@ -6,12 +6,12 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::{
-    arena::Trie,
     chain::Chain,
     column::{Builder, Scalar},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity},
     flattener::Flattener,
     operation::{Compiler, Operation, Shape},
+    trie::Trie,
     view::{Column, Select, View},
 };
 

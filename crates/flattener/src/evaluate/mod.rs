@@ -10,10 +10,11 @@ use std::cell::RefCell;
 use fhirvest_fhir::{reference::Reference, temporal};
 
 use crate::{
-    arena::{Arena, NONE, Piece, Trie, Value},
+    arena::{Arena, NONE, Piece, Value},
     expression::Operator,
     number::Decimal,
     operation::{Operation, Set, TypeTest},
+    trie::Trie,
 };
 
 /// One value.

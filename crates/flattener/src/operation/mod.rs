@@ -8,10 +8,10 @@ use fhirvest_fhir::elements;
 use regex::Regex;
 
 use crate::{
-    arena::Trie,
     diagnostics::{Code, Diagnostic, nearest},
     expression::{Expression, Kind, Literal, Operator},
     number::{Decimal, Towards},
+    trie::Trie,
     view::{Column, Constant, Path, VARIABLES},
 };
 pub(crate) use shape::{Class, Place, Shape, Type};

@@ -3,7 +3,7 @@
 
 use fhirvest_fhir::elements;
 
-use crate::arena::{NONE, Trie};
+use crate::{arena::NONE, trie::Trie};
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,156 @@
+//! The names that the views of a resource type need, as a tree: what is read of a resource, and what is skipped.
+
+use crate::arena::NONE;
+
+/// The names that the views need, by where they stand.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trie {
+    nodes: Vec<TrieNode>,
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct TrieNode {
+    /// The element's name, the number of the name, the node.
+    children: Vec<(String, u32, u32)>,
+    /// The signatures of the children's names, in the same order.
+    signatures: Vec<u64>,
+    /// Every known name below leads here again: what `repeat` walks has no fixed depth.
+    recursive: bool,
+    /// Names that no path knows are kept as well: everything below is asked for.
+    whole: bool,
+    /// An object is kept as its JSON besides its needed fields.
+    json: bool,
+}
+
+impl Trie {
+    pub(crate) const ROOT: u32 = 0;
+
+    /// The number of the name `resourceType`.
+    pub(crate) const RESOURCE_TYPE: u32 = 0;
+
+    pub(crate) fn new() -> Self {
+        let mut trie = Self { nodes: vec![TrieNode::default()], names: Vec::new() };
+        trie.child(Self::ROOT, "resourceType");
+        trie
+    }
+
+    /// The node of an element below another, made where there is none.
+    pub(crate) fn child(&mut self, of: u32, name: &str) -> u32 {
+        if self.nodes[of as usize].recursive {
+            self.name(name);
+            return of;
+        }
+        let known = self.nodes[of as usize].children.iter().find(|(known, _, _)| known == name);
+        if let Some((_, _, node)) = known {
+            return *node;
+        }
+        let number = self.name(name);
+        let node = u32::try_from(self.nodes.len()).unwrap_or(NONE);
+        self.nodes.push(TrieNode::default());
+        self.nodes[of as usize].children.push((name.to_owned(), number, node));
+        self.nodes[of as usize].signatures.push(signature(name.as_bytes()));
+        node
+    }
+
+    /// Keeps everything of a known name below a node, however deep.
+    pub(crate) fn repeat(&mut self, node: u32) {
+        // What was already known of the node stays known: its names are among the names.
+        self.nodes[node as usize].recursive = true;
+    }
+
+    /// Keeps everything below a node, whatever its name.
+    pub(crate) fn whole(&mut self, node: u32) {
+        self.nodes[node as usize].recursive = true;
+        self.nodes[node as usize].whole = true;
+    }
+
+    /// Keeps a node's JSON besides its fields.
+    pub(crate) fn json(&mut self, node: u32) {
+        self.nodes[node as usize].json = true;
+    }
+
+    /// The number of a name.
+    pub(crate) fn name(&mut self, name: &str) -> u32 {
+        let place = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        u32::try_from(place).unwrap_or(NONE)
+    }
+
+    /// How many names there are.
+    pub(crate) fn names(&self) -> usize {
+        self.names.len()
+    }
+
+    /// What leads on from a node under a name; `others` are the names that only the resource has.
+    #[inline]
+    pub(crate) fn find(&self, of: u32, name: &[u8], others: &mut Vec<String>) -> Option<Found> {
+        let node = &self.nodes[of as usize];
+        if node.recursive {
+            return self.find_everywhere(of, name, others);
+        }
+        let wanted = signature(name);
+        let mut alike = node.signatures.iter().zip(&node.children).enumerate();
+        // Names of up to eight bytes are equal where their signatures and lengths are.
+        let same = |known: &str| known.len() == name.len() && (name.len() <= 8 || known.as_bytes() == name);
+        alike.find_map(|(place, (signature, (known, number, node)))| {
+            (*signature == wanted && same(known)).then_some(Found { place, name: *number, node: *node })
+        })
+    }
+
+    fn find_everywhere(&self, of: u32, name: &[u8], others: &mut Vec<String>) -> Option<Found> {
+        let known = self.names.iter().position(|known| known.as_bytes() == name);
+        let place = match known {
+            Some(place) => place,
+            // `_birthDate` has the extensions of a primitive, and is no element.
+            None if self.nodes[of as usize].whole && !name.starts_with(b"_") => {
+                let place = others.iter().position(|known| known.as_bytes() == name).unwrap_or_else(|| {
+                    others.push(String::from_utf8_lossy(name).into_owned());
+                    others.len() - 1
+                });
+                self.names.len() + place
+            }
+            None => return None,
+        };
+        Some(Found { place, name: u32::try_from(place).unwrap_or(NONE), node: of })
+    }
+
+    /// Whether an object is kept as its JSON, besides its fields.
+    #[inline]
+    pub(crate) fn keeps_json(&self, node: u32) -> bool {
+        self.nodes[node as usize].recursive || self.nodes[node as usize].json
+    }
+
+    /// Whether no field is needed.
+    #[inline]
+    pub(crate) fn is_leaf(&self, node: u32) -> bool {
+        self.nodes[node as usize].children.is_empty() && !self.nodes[node as usize].recursive
+    }
+}
+
+/// What a name leads to.
+pub(crate) struct Found {
+    /// The place among the names of its node: two of one place are duplicates.
+    pub(crate) place: usize,
+    /// The number of the name.
+    pub(crate) name: u32,
+    /// The trie's node.
+    pub(crate) node: u32,
+}
+
+/// Eight bytes that tell most names apart: all bytes of short names, else the first four and the last four.
+fn signature(name: &[u8]) -> u64 {
+    let four = |bytes: &[u8]| match bytes {
+        [a, b, c, d] => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
+        _ => 0,
+    };
+    match name {
+        [] => 0,
+        [a] => u64::from(*a),
+        [a, b] => u64::from(u16::from_le_bytes([*a, *b])),
+        [a, b, c] => u64::from(u32::from_le_bytes([*a, *b, *c, 0])),
+        _ => four(&name[..4]) | (four(&name[name.len() - 4..]) << 32),
+    }
+}
