@@ -1,19 +1,13 @@
 //! One output file in any of the formats.
 
 use std::{
-    collections::HashSet,
     error::Error,
     fs::File,
     io::{self, BufWriter, Write},
 };
 
 use arrow::{
-    array::{Array, cast::AsArray},
-    csv,
-    datatypes::DataType,
-    datatypes::SchemaRef,
-    ipc::writer::FileWriter,
-    json::LineDelimitedWriter,
+    csv, datatypes::DataType, datatypes::SchemaRef, ipc::writer::FileWriter, json::LineDelimitedWriter,
     record_batch::RecordBatch,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -24,7 +18,7 @@ use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
-    file::properties::WriterProperties,
+    file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
 
@@ -67,8 +61,6 @@ impl SinkError {
 type Out = BufWriter<Box<dyn Write + Send>>;
 
 enum Writer {
-    /// Nothing was written yet: the first rows tell which columns want a dictionary.
-    Waiting(Option<Out>),
     Parquet(Box<ArrowWriter<Out>>),
     Ndjson(LineDelimitedWriter<Out>),
     Csv(Box<csv::Writer<Out>>),
@@ -79,7 +71,6 @@ enum Writer {
 pub(super) struct Sink {
     path: Utf8PathBuf,
     staged: Option<Staged>,
-    schema: SchemaRef,
     writer: Writer,
     bar: ProgressBar,
 }
@@ -125,7 +116,12 @@ impl Sink {
         };
         let out = BufWriter::with_capacity(1 << 20, out);
         let writer = match format {
-            TableFormat::Parquet => Writer::Waiting(Some(out)),
+            TableFormat::Parquet => {
+                let writer = properties(schema)
+                    .and_then(|properties| ArrowWriter::try_new(out, schema.clone(), Some(properties)))
+                    .map_err(|error| Failure::new(Exit::Bug, &error))?;
+                Writer::Parquet(Box::new(writer))
+            }
             TableFormat::Ndjson => Writer::Ndjson(LineDelimitedWriter::new(out)),
             TableFormat::Csv => {
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(out);
@@ -140,43 +136,28 @@ impl Sink {
                 Writer::Arrow(Box::new(writer))
             }
         };
-        Ok(Self { path, staged, schema: schema.clone(), writer, bar })
+        Ok(Self { path, staged, writer, bar })
     }
 
-    /// Begins the Parquet file, where that is what is written and it is not begun.
-    fn begin(&mut self, first: &RecordBatch) -> Result<(), SinkError> {
-        let Writer::Waiting(out) = &mut self.writer else { return Ok(()) };
-        let Some(out) = out.take() else { return Ok(()) };
-        let writer = properties(first)
-            .and_then(|properties| ArrowWriter::try_new(out, self.schema.clone(), Some(properties)))
-            .map_err(|source| SinkError::Parquet { path: self.path.clone(), source })?;
-        self.writer = Writer::Parquet(Box::new(writer));
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> Result<Utf8PathBuf, SinkError> {
-        self.begin(&RecordBatch::new_empty(self.schema.clone()))?;
+    pub(super) fn finish(self) -> Result<Utf8PathBuf, SinkError> {
         let Self { path, staged, writer, .. } = self;
         let arrow = |source| SinkError::Arrow { path: path.clone(), source };
         let file = |source| SinkError::File { path: path.clone(), source };
-        let out = match writer {
-            Writer::Waiting(out) => out,
+        let mut out = match writer {
             Writer::Parquet(writer) => {
-                Some(writer.into_inner().map_err(|source| SinkError::Parquet { path: path.clone(), source })?)
+                writer.into_inner().map_err(|source| SinkError::Parquet { path: path.clone(), source })?
             }
             Writer::Ndjson(mut writer) => {
                 writer.finish().map_err(arrow)?;
-                Some(writer.into_inner())
+                writer.into_inner()
             }
-            Writer::Csv(writer) => Some(writer.into_inner()),
+            Writer::Csv(writer) => writer.into_inner(),
             Writer::Arrow(mut writer) => {
                 writer.finish().map_err(arrow)?;
-                Some(writer.into_inner().map_err(arrow)?)
+                writer.into_inner().map_err(arrow)?
             }
         };
-        if let Some(mut out) = out {
-            out.flush().map_err(file)?;
-        }
+        out.flush().map_err(file)?;
         if let Some(staged) = &staged {
             std::fs::rename(&staged.0, &path).map_err(file)?;
         }
@@ -188,7 +169,6 @@ impl TableSink for Sink {
     type Error = SinkError;
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), SinkError> {
-        self.begin(batch)?;
         let path = &self.path;
         let arrow = |source| SinkError::Arrow { path: path.clone(), source };
         match &mut self.writer {
@@ -198,30 +178,25 @@ impl TableSink for Sink {
             Writer::Ndjson(writer) => writer.write(batch).map_err(arrow),
             Writer::Csv(writer) => writer.write(batch).map_err(arrow),
             Writer::Arrow(writer) => writer.write(batch).map_err(arrow),
-            Writer::Waiting(_) => Ok(()),
         }?;
         self.bar.inc_length(batch.num_rows() as u64);
         Ok(())
     }
 }
 
-/// zstd, and a dictionary for every column whose values recur: looking each up is what writing costs most, and where
-/// nearly all are different it is in vain.
-fn properties(first: &RecordBatch) -> Result<WriterProperties, ParquetError> {
-    let columns = first.num_columns().max(1);
+/// What is quick to make and small: zstd finds what recurs without a dictionary, whose every value is looked up, and nobody
+/// skips parts of a file by the least and the greatest text in it, since the rows are not sorted. Decision 026 has numbers.
+fn properties(schema: &SchemaRef) -> Result<WriterProperties, ParquetError> {
+    let columns = schema.fields().len().max(1);
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("fhirvest ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_row_count(Some((ROW_GROUP_VALUES / columns).max(1)));
-    for (field, column) in first.schema().fields().iter().zip(first.columns()) {
-        if *field.data_type() != DataType::Utf8 {
-            continue;
-        }
-        let texts = column.as_string::<i32>();
-        let different: HashSet<&str> = texts.iter().flatten().collect();
-        if different.len() > 16 && different.len() * 4 > (texts.len() - column.null_count()) * 3 {
-            builder = builder.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
-        }
+    for field in schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8) {
+        let column = ColumnPath::from(field.name().as_str());
+        builder = builder.set_column_statistics_enabled(column, EnabledStatistics::None);
     }
     Ok(builder.build())
 }
