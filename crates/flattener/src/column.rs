@@ -178,8 +178,9 @@ impl Builder {
         if let Some(lists) = &mut self.list {
             for row in rows {
                 let node = if let Filling::Node(node) = row { [Item::Node(node)] } else { [Item::Boolean(false)] };
+                misfits += u64::from(matches!(row, Filling::Misfit));
                 let values = match row {
-                    Filling::Nothing => &[],
+                    Filling::Nothing | Filling::Misfit => &[],
                     Filling::Node(_) => &node[..],
                     Filling::Items(start, end) => within(start, end),
                 };
@@ -190,19 +191,22 @@ impl Builder {
             return misfits;
         }
         let first = |row| match row {
-            Filling::Nothing => None,
+            Filling::Nothing | Filling::Misfit => None,
             Filling::Node(node) => Some(Item::Node(node)),
             Filling::Items(start, end) => within(start, end).first().copied(),
         };
         match &mut self.values {
             Values::Text(builder) => rows.for_each(|row| match first(row) {
                 Some(item) if text(evaluator, item, json, |text| builder.append_value(text)).is_some() => {}
-                item => {
-                    misfits += u64::from(item.is_some());
+                _ => {
+                    misfits += u64::from(!matches!(row, Filling::Nothing));
                     builder.append_null();
                 }
             }),
-            values => rows.for_each(|row| misfits += u64::from(!values.push(evaluator, first(row), json))),
+            values => rows.for_each(|row| {
+                let fits = values.push(evaluator, first(row), json) && !matches!(row, Filling::Misfit);
+                misfits += u64::from(!fits);
+            }),
         }
         misfits
     }

@@ -125,7 +125,7 @@ impl Flattener {
                     count.rows += added as u64;
                     buffered[number] += added;
                 }
-                Err(Fail(message)) => {
+                Err(Fail { message, .. }) => {
                     count.failed += 1;
                     failures.push(Failure { table: number, message });
                 }
@@ -189,6 +189,8 @@ pub(crate) enum Filling {
     Node(u32),
     /// The values between two places among the items.
     Items(u32, u32),
+    /// A value of another type than the expression can deal with.
+    Misfit,
 }
 
 impl<'p> Gathered<'p> {
@@ -221,7 +223,7 @@ impl Evaluator<'_> {
                 Some(item) => match self.boolean(item) {
                     Some(true) => {}
                     Some(false) => return Ok(()),
-                    None => return Err(Fail("where gives a value that is neither true nor false".into())),
+                    None => return Err(Fail::new("where gives a value that is neither true nor false")),
                 },
             }
         }
@@ -245,7 +247,7 @@ impl Evaluator<'_> {
             return self.product(view, rest, gathered);
         }
         if gathered.cells.len() / gathered.row.len().max(1) >= MOST_ROWS {
-            return Err(Fail(format!("more than {MOST_ROWS} rows from one resource")));
+            return Err(Fail::new(format!("more than {MOST_ROWS} rows from one resource")));
         }
         gathered.cells.extend_from_slice(&gathered.row);
         Ok(())
@@ -335,7 +337,7 @@ impl Evaluator<'_> {
         visit: &mut dyn FnMut(Item<'p>) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         if depth > DEEPEST_REPEAT {
-            return Err(Fail(format!("repeat goes deeper than {DEEPEST_REPEAT} steps")));
+            return Err(Fail::new(format!("repeat goes deeper than {DEEPEST_REPEAT} steps")));
         }
         for path in paths {
             self.each(path, focus, &mut |item| {
@@ -357,7 +359,7 @@ impl Evaluator<'_> {
     ) -> Result<Filling, Fail> {
         let several = || {
             let name = &cell.name;
-            Fail(format!("the column `{name}` has several values: take .first(), or say collection: true"))
+            Fail::new(format!("the column `{name}` has several values: take .first(), or say collection: true"))
         };
         if let (Source::Chain(chain), false) = (source, cell.collection) {
             let (mut found, mut more) = (NONE, false);
@@ -372,10 +374,17 @@ impl Evaluator<'_> {
             };
         }
         let start = items.len();
-        self.items(source, focus, &mut |item| {
+        let read = self.items(source, focus, &mut |item| {
             items.push(item);
             Ok(true)
-        })?;
+        });
+        match read {
+            Err(fail) if fail.misfit => {
+                items.truncate(start);
+                return Ok(Filling::Misfit);
+            }
+            read => read?,
+        }
         match items.len() - start {
             // An empty list is told from no list by nobody, but a list column's rows count their values.
             0 => Ok(Filling::Nothing),

@@ -217,3 +217,35 @@ fn mistakes_are_told_all_at_once_with_their_place() {
         assert!(told.contains(part) && told.contains("/select/0/column/0/path"), "{part}: {told}");
     }
 }
+
+/// Elements of other JSON types than R4's.
+const ODD: &str = r#"{"resourceType":"Practitioner","id":"1","active":"yes","birthDate":{"x":1},
+  "telecom":[{"rank":"first","value":true}],"name":[{"family":{"x":1},"given":["A",{"x":1}]},{"family":"B"}]}"#;
+
+#[test]
+fn a_value_that_an_expression_cannot_deal_with_costs_its_cell_and_is_counted() {
+    for path in [
+        "telecom.rank.first() + 1",
+        "-telecom.first().rank",
+        "telecom.rank.first() > 2",
+        "telecom.rank.first().abs()",
+        "telecom.rank.sum() + 1",
+        "name.first().family.upper()",
+        "name.given.join(',')",
+    ] {
+        let mut flattener = flattener(&format!(r#"{{"column":[{},{}]}}"#, column("id", "id"), column("x", path)), "");
+        flattener.push(ODD).unwrap();
+        let counts = flattener.counts()[0].clone();
+        assert_eq!((counts.rows, counts.failed, &counts.casts[..]), (1, 0, &[0, 1][..]), "{path}");
+        let batch = flattener.flush().unwrap().remove(0).unwrap();
+        assert!(!batch.column(0).is_null(0) && batch.column(1).is_null(0), "{path}");
+    }
+    // A list without its values has its row all the same.
+    let list = r#"{"column":[{"name":"x","path":"telecom.select(rank + 1)","collection":true,"type":"integer"}]}"#;
+    let mut flattener = flattener(list, "");
+    flattener.push(ODD).unwrap();
+    assert_eq!((flattener.counts()[0].rows, flattener.counts()[0].casts[0]), (1, 1));
+    // Several values where one belongs are a mistake of the view, which is told.
+    let (rows, counts) = rows(&format!(r#"{{"column":[{}]}}"#, column("x", "name.given + 'x'")), "");
+    assert_eq!((rows.len(), counts.failed), (0, 1));
+}

@@ -131,7 +131,7 @@ impl Evaluator<'_> {
             return Ok(false);
         }
         if left.len() > MOST_EQUIVALENT {
-            return Err(Fail(format!("more than {MOST_EQUIVALENT} values on either side of `~`")));
+            return Err(Fail::new(format!("more than {MOST_EQUIVALENT} values on either side of `~`")));
         }
         let mut others: Vec<Item<'_>> = right.items().collect();
         for item in left.items() {
@@ -181,7 +181,7 @@ impl Evaluator<'_> {
             Sameness::Moments => Moment::parse(a).zip(Moment::parse(b)).and_then(|(a, b)| a.compare(b).flatten()),
         };
         let order = self.with_text(a, |a| self.with_text(b, |b| texts(a, b))).flatten();
-        order.ok_or_else(|| Fail("a comparison of values of different types".into()))
+        order.ok_or_else(|| Fail::misfit("a comparison of values of different types"))
     }
 
     pub(super) fn is_in<'p>(

@@ -51,7 +51,7 @@ impl Evaluator<'_> {
             }
             Operation::Negative(of) => match self.single(of, focus, "`-`")? {
                 Some(item) => {
-                    let number = self.number(item).ok_or_else(|| Fail("`-` takes a number".into()))?;
+                    let number = self.number(item).ok_or_else(|| Fail::misfit("`-` takes a number"))?;
                     visit(Item::Number(number.negated()))
                 }
                 None => Ok(true),
@@ -83,7 +83,7 @@ impl Evaluator<'_> {
         let mut joined: Option<String> = None;
         self.each(of, focus, &mut |item| {
             // An object among strings: the field is not what it should be, so the whole is nothing.
-            let text = self.text_of(item).ok_or_else(|| Fail("join() takes strings".into()))?;
+            let text = self.text_of(item).ok_or_else(|| Fail::misfit("join() takes strings"))?;
             match &mut joined {
                 Some(joined) => {
                     joined.push_str(&separator);
@@ -113,7 +113,7 @@ impl Evaluator<'_> {
     /// The text of the only value.
     fn text(&self, of: &Operation, focus: Focus<'_>, what: &str) -> Result<Option<String>, Fail> {
         let Some(item) = self.single(of, focus, what)? else { return Ok(None) };
-        self.text_of(item).map(Some).ok_or_else(|| Fail(format!("{what} takes a text")))
+        self.text_of(item).map(Some).ok_or_else(|| Fail::misfit(format!("{what} takes a text")))
     }
 
     fn apply<'p>(
@@ -144,7 +144,7 @@ impl Evaluator<'_> {
             }
             Function::Absolute | Function::Round | Function::Whole(_) => {
                 let Some(item) = self.single(of, focus, name)? else { return Ok(None) };
-                let number = self.number(item).ok_or_else(|| Fail(format!("{name} takes a number")))?;
+                let number = self.number(item).ok_or_else(|| Fail::misfit(format!("{name} takes a number")))?;
                 let found = match (function, arguments.first()) {
                     (Function::Whole(towards), _) => number.whole_part(towards),
                     (Function::Round, None) => number.rounded(0),
@@ -274,7 +274,7 @@ impl Evaluator<'_> {
         let joined = self.with_text(a, |a| self.with_text(b, |b| format!("{a}{b}"))).flatten();
         match joined.filter(|_| operator == Operator::Add) {
             Some(text) => Ok(Some(self.keep(&text))),
-            None => Err(Fail("arithmetic takes numbers".into())),
+            None => Err(Fail::misfit("arithmetic takes numbers")),
         }
     }
 }

@@ -63,9 +63,25 @@ impl<'p> Focus<'p> {
     }
 }
 
-/// Why a resource gives no rows; never holds any of its data.
+/// Why an expression has no value; never holds any of the resource's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fail(pub(crate) String);
+pub(crate) struct Fail {
+    pub(crate) message: String,
+    /// A value of another JSON type than its element has: in a column it costs the cell, not the rows.
+    pub(crate) misfit: bool,
+}
+
+impl Fail {
+    /// Nothing can be made of the resource.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), misfit: false }
+    }
+
+    /// A value does not fit.
+    pub(crate) fn misfit(message: impl Into<String>) -> Self {
+        Self { message: message.into(), misfit: true }
+    }
+}
 
 /// Evaluates over one resource.
 pub(crate) struct Evaluator<'a> {
@@ -210,7 +226,7 @@ impl Evaluator<'_> {
             Operation::Flags { of, every, wanted } => {
                 let all = self.each(of, focus, &mut |item| {
                     let Some(value) = self.boolean(item) else {
-                        return Err(Fail("allTrue() and its like take booleans".into()));
+                        return Err(Fail::misfit("allTrue() and its like take booleans"));
                     };
                     Ok((value == *wanted) == *every)
                 })?;
@@ -351,7 +367,7 @@ impl Evaluator<'_> {
         let mut found = None;
         self.each(of, focus, &mut |item| match found.replace(item) {
             None => Ok(true),
-            Some(_) => Err(Fail(format!("several values where {what} takes one"))),
+            Some(_) => Err(Fail::new(format!("several values where {what} takes one"))),
         })?;
         Ok(found)
     }

@@ -109,7 +109,7 @@ impl Evaluator<'_> {
     fn sum(&self, of: &Operation, focus: Focus<'_>) -> Result<Option<(Decimal, i64)>, Fail> {
         let (mut sum, mut count) = (Some(Decimal::whole(0)), 0);
         self.each(of, focus, &mut |item| {
-            let number = self.number(item).ok_or_else(|| Fail("sum() and avg() take numbers".into()))?;
+            let number = self.number(item).ok_or_else(|| Fail::misfit("sum() and avg() take numbers"))?;
             sum = sum.and_then(|sum| sum.add(number, false));
             count += 1;
             Ok(true)
@@ -140,7 +140,7 @@ impl Evaluator<'_> {
                     return Ok(true);
                 }
                 if seen.len() > MOST_REPEATED {
-                    return Err(Fail(format!("repeat() reaches more than {MOST_REPEATED} values")));
+                    return Err(Fail::new(format!("repeat() reaches more than {MOST_REPEATED} values")));
                 }
                 waiting.push_back(item);
                 visit(item)
