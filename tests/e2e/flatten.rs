@@ -161,7 +161,67 @@ fn a_bad_line_is_told_with_its_place_and_costs_itself_only() {
     }
     assert!(done.stderr.contains("in/c.json:3: no JSON document"), "{}", done.stderr);
     assert!(done.stderr.contains("6 lines are no readable resource"), "{}", done.stderr);
+    let kept: Vec<Value> = std::fs::read_to_string(home.path("out.csv.quarantine.ndjson"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(kept.len(), 7, "six lines and a document: {kept:?}");
+    let of = |input: &str, line: u64| kept.iter().find(|one| one["input"] == input && one["line"] == line).unwrap();
+    assert_eq!(of("in/b.ndjson", 7)["text"], "no json");
+    assert_eq!(of("in/b.ndjson", 10)["base64"], "eyJpZCI6Iv8ifQ==");
+    assert_eq!(of("in/b.ndjson", 5)["text"], deep.trim_end());
+    assert!(of("in/c.json", 3)["reason"].as_str().unwrap().contains("line 3"));
+    assert!(done.stderr.contains("out.csv.quarantine.ndjson"), "{}", done.stderr);
     home.run(&["flatten", "--view", "location.json", "--input", "nowhere", "--output", "out.csv"]).expect(2);
+}
+
+#[test]
+fn a_resource_that_misses_a_table_is_kept_with_its_name() {
+    let home = Home::new();
+    home.write("location.json", LOCATIONS);
+    let two = r#"{"resourceType":"Location","id":"two","meta":[{"lastUpdated":"2026"},{"lastUpdated":"2026"}]}"#;
+    home.write("in.ndjson", &format!("{}{two}\n", lines(0..2, location)));
+    let flatten = ["flatten", "--view", "location.json", "--input", "in.ndjson", "--json"];
+    let done =
+        home.run(&[&flatten[..], &["--output", "out.parquet", "--quarantine", "kept.ndjson"]].concat()).expect(5);
+    assert_eq!((&done.report()[0]["rows"], &done.report()[0]["failed"]), (&2.into(), &1.into()));
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(home.path("kept.ndjson")).unwrap()).unwrap();
+    assert_eq!((&kept["table"], &kept["line"], &kept["text"]), (&"location".into(), &3.into(), &two.into()));
+}
+
+#[test]
+fn bytes_are_base64_in_texts_and_lists_are_json_in_csv() {
+    let home = Home::new();
+    let view = r#"{"resource":"Patient","name":"patient","select":[{"column":[{"name":"id","path":"id"},
+      {"name":"photo","path":"photo.data.first()","type":"base64Binary"},
+      {"name":"photos","path":"photo.data","type":"base64Binary","collection":true},
+      {"name":"given","path":"name.given","type":"string","collection":true},
+      {"name":"ranks","path":"telecom.rank","type":"positiveInt","collection":true}]}]}"#;
+    home.write("view.json", view);
+    let patients = r#"{"resourceType":"Patient","id":"1","photo":[{"data":"AAH+"},{"data":"Zg=="}],"name":[{"given":["A \"x\"","B, C"]}],"telecom":[{"rank":1},{"rank":20}]}
+{"resourceType":"Patient","id":"2"}
+"#;
+    home.write("in.ndjson", patients);
+    for name in ["out.csv", "out.ndjson", "out.parquet"] {
+        home.run(&["flatten", "--view", "view.json", "--input", "in.ndjson", "--output", name]).expect(0);
+    }
+    let csv = std::fs::read_to_string(home.path("out.csv")).unwrap();
+    let expected = [
+        "id,photo,photos,given,ranks",
+        r#"1,AAH+,"[""AAH+"",""Zg==""]","[""A \""x\"""",""B, C""]","[1,20]""#,
+        "2,,[],[],[]",
+    ];
+    assert_eq!(csv.lines().collect::<Vec<_>>(), expected);
+    let ndjson = std::fs::read_to_string(home.path("out.ndjson")).unwrap();
+    let first: Value = serde_json::from_str(ndjson.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["photo"], &first["photos"][1], &first["ranks"][1]),
+        (&"AAH+".into(), &"Zg==".into(), &20.into())
+    );
+    let rows =
+        duckdb(&format!("SELECT hex(photo) AS photo FROM read_parquet('{}')", home.path("out.parquet").display()));
+    assert_eq!(rows[0]["photo"], "0001FE");
 }
 
 #[test]

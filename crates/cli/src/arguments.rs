@@ -347,6 +347,9 @@ pub(crate) struct Flatten {
     /// The format, where the output's name does not tell
     #[arg(long, value_enum)]
     pub(crate) format: Option<TableFormat>,
+    /// A file for the lines that gave no rows in some table, with the reasons [default: beside the output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) quarantine: Option<Utf8PathBuf>,
     /// Threads that flatten [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

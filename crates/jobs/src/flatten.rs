@@ -108,21 +108,24 @@ pub fn cores() -> usize {
 }
 
 /// Flattens every block that `read` gives (`None` ends it) on `threads` threads, in one pass for all routes, and hands
-/// each table's rows to its sink in the order of the input.
+/// each table's rows to its sink in the order of the input. `refuse` gets every line that gave no rows in some table, in
+/// any order, with the number of its route.
 ///
 /// # Errors
-/// The first error of `read`, of a sink or of a batch; later blocks are not read.
+/// The first error of `read`, of a sink, of `refuse` or of a batch; later blocks are not read.
 pub fn flatten<S: TableSink>(
     routes: &[Route<'_>],
     sinks: &mut [S],
     threads: usize,
     read: impl FnMut() -> Result<Option<Block>, S::Error> + Send,
+    refuse: impl Fn(usize, &RowFailure, &[u8]) -> Result<(), S::Error> + Sync,
 ) -> Result<Flattened, FlattenError<S::Error>> {
     let threads = threads.max(1);
     let work = Work {
         routes,
         lanes: sinks.iter_mut().map(Lane::new).collect(),
         reader: Mutex::new(Reader { read, number: 0, ended: false }),
+        refuse,
         progress: Mutex::new(Progress::default()),
         moved: Condvar::new(),
         in_flight: threads as u64 * BLOCKS_PER_THREAD,
@@ -143,10 +146,11 @@ pub fn flatten<S: TableSink>(
 }
 
 /// What the threads share.
-struct Work<'w, S: TableSink, R> {
+struct Work<'w, S: TableSink, R, F> {
     routes: &'w [Route<'w>],
     lanes: Vec<Lane<'w, S>>,
     reader: Mutex<Reader<R>>,
+    refuse: F,
     progress: Mutex<Progress<S::Error>>,
     /// Told when a block is done, or all is over.
     moved: Condvar,
@@ -182,13 +186,19 @@ fn wait<'m, T>(condition: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, 
     condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: TableSink, R: FnMut() -> Result<Option<Block>, S::Error>> Work<'_, S, R> {
+impl<S, R, F> Work<'_, S, R, F>
+where
+    S: TableSink,
+    R: FnMut() -> Result<Option<Block>, S::Error>,
+    F: Fn(usize, &RowFailure, &[u8]) -> Result<(), S::Error>,
+{
     /// What one thread does until nothing is left.
     fn run(&self) -> Flattened {
         let mut lines = Lines::new(self.routes);
         while let Some((number, block)) = self.next() {
-            lines.push(&block);
-            match lines.flush().map_err(FlattenError::Batch).and_then(|batches| self.hand_over(number, batches)) {
+            let rows = lines.push(&block, &self.refuse).map_err(FlattenError::Store);
+            let rows = rows.and_then(|()| lines.flush().map_err(FlattenError::Batch));
+            match rows.and_then(|batches| self.hand_over(number, batches)) {
                 Ok(()) => self.finish(number),
                 Err(error) => self.fail(error),
             }
@@ -323,7 +333,11 @@ impl<'p> Lines<'p> {
         Self { routes, flatteners, others: 0, unreadable: 0, failures: Vec::new() }
     }
 
-    fn push(&mut self, block: &Block) {
+    fn push<E>(
+        &mut self,
+        block: &Block,
+        refuse: &impl Fn(usize, &RowFailure, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut skip = block.skip.iter().copied().peekable();
         // One check for the whole block where all is well, line by line where it is not.
         let whole = std::str::from_utf8(&block.bytes).ok();
@@ -335,27 +349,29 @@ impl<'p> Lines<'p> {
             if range.is_empty() || range.start > block.bytes.len() || skip.next_if_eq(&place).is_some() {
                 continue;
             }
+            let bytes = &block.bytes[range.clone()];
             let line = match whole {
                 Some(text) => text.get(range),
-                None => std::str::from_utf8(&block.bytes[range]).ok(),
+                None => std::str::from_utf8(bytes).ok(),
             };
             let failed = match line.map(str::trim_ascii) {
                 Some("") => continue,
                 Some(line) => self.line(line).err(),
                 None => Some("not UTF-8".into()),
             };
-            let input = block.input;
+            let (input, line) = (block.input, place + 1);
             if let Some(message) = failed {
                 self.unreadable += 1;
-                self.keep(0, RowFailure { input, line: place + 1, table: None, message });
+                self.fail(0, RowFailure { input, line, table: None, message }, bytes, refuse)?;
             }
             for route in 0..self.flatteners.len() {
                 for failure in self.flatteners[route].take_failures() {
                     let (table, message) = (Some(failure.table), failure.message);
-                    self.keep(route, RowFailure { input, line: place + 1, table, message });
+                    self.fail(route, RowFailure { input, line, table, message }, bytes, refuse)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Flattens a resource by the plan of its type.
@@ -382,12 +398,20 @@ impl<'p> Lines<'p> {
         self.routes.iter().position(|route| route.plan.resource_type() == name)
     }
 
-    fn keep(&mut self, route: usize, failure: RowFailure) {
+    fn fail<E>(
+        &mut self,
+        route: usize,
+        failure: RowFailure,
+        line: &[u8],
+        refuse: &impl Fn(usize, &RowFailure, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        refuse(route, &failure, line)?;
         self.failures.push((route, failure));
         // The first ones in the input count, and a thread does not know what the others found.
         if self.failures.len() >= 2 * FAILURES_KEPT {
             first_failures(&mut self.failures);
         }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<Vec<Vec<Option<RecordBatch>>>, fhirvest_flattener::FlattenError> {
@@ -504,7 +528,20 @@ mod tests {
             first_line: (number * lines_per_block) as u64,
             ..Block::default()
         });
-        let done = flatten(&routes, &mut sinks, threads, || Ok(blocks.next()));
+        let refused = Mutex::new(BTreeSet::new());
+        let done = flatten(
+            &routes,
+            &mut sinks,
+            threads,
+            || Ok(blocks.next()),
+            |_, failure, line| {
+                assert_eq!(lines[usize::try_from(failure.line).unwrap() - 1].as_bytes(), line);
+                refused.lock().unwrap().insert(failure.line);
+                Ok(())
+            },
+        );
+        let refused = refused.into_inner().unwrap();
+        assert!(done.as_ref().is_err() || refused.len() as u64 == done.as_ref().unwrap().unreadable);
         (sinks, done)
     }
 

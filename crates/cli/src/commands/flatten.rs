@@ -1,12 +1,13 @@
 //! `fhirvest flatten`: files in, tables out, no lake.
 
+mod plain;
+mod quarantine;
 mod reader;
 mod sink;
 
-use camino::Utf8PathBuf;
 use fhirvest_flattener::TableCounts;
 use fhirvest_jobs::{
-    flatten::{self, FlattenError, Flattened, Route},
+    flatten::{self, FlattenError, Flattened, Route, RowFailure},
     run::{Exit, RunError},
     views::ViewSet,
 };
@@ -14,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use self::{
+    quarantine::{Files, Quarantine},
     reader::Reader,
     sink::{Sink, SinkError},
 };
@@ -38,10 +40,13 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
     let texts = arguments.view.iter().map(|path| super::views::read(path)).collect::<Result<Vec<_>, _>>()?;
     let set = ViewSet::compile(&texts).map_err(RunError::from)?;
     let bar = bar();
-    let mut reader = Reader::open(&arguments.input, bar.clone())?;
+    let files = Files::default();
+    let several = set.tables.len() > 1;
+    let quarantine = Quarantine::new(arguments.quarantine.as_deref(), &arguments.output, several, files.clone());
+    let mut reader = Reader::open(&arguments.input, bar.clone(), files, &quarantine)?;
     let mut sinks = Vec::new();
     for shape in &set.tables {
-        sinks.push(Sink::open(&shape.name, &shape.schema, arguments, set.tables.len() > 1, bar.clone())?);
+        sinks.push(Sink::open(&shape.name, &shape.schema, arguments, several, bar.clone())?);
     }
     let routes: Vec<Route<'_>> = set
         .plans
@@ -53,7 +58,11 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
         })
         .collect();
     let threads = arguments.threads.unwrap_or_else(flatten::cores);
-    let flattened = flatten::flatten(&routes, &mut sinks, threads, || reader.next());
+    let refuse = |route: usize, failure: &RowFailure, line: &[u8]| {
+        let table = failure.table.and_then(|table| routes.get(route)?.plan.tables().get(table));
+        quarantine.keep(failure, table.map(|table| table.name.as_str()), line)
+    };
+    let flattened = flatten::flatten(&routes, &mut sinks, threads, || reader.next(), refuse);
     bar.finish_and_clear();
     let flattened = match flattened {
         Err(FlattenError::Store(error)) if error.is_broken_pipe() => return Ok(Exit::Done),
@@ -87,6 +96,10 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
     }
     let whole = flattened.unreadable + reader.broken == 0 && reports.iter().all(|report| report.failed == 0);
     tell(&flattened, &reader, &routes);
+    drop(reader);
+    if let Some(path) = quarantine.finish().map_err(|error| Failure::new(Exit::Storage, &error))? {
+        output::say(&format!("what did not become rows is in {path}, with the reasons"));
+    }
     if arguments.json.json && arguments.output != "-" {
         output::json(&reports)?;
     } else {
@@ -114,7 +127,7 @@ fn bar() -> ProgressBar {
 
 /// What did not become rows, with its place.
 fn tell(flattened: &Flattened, reader: &Reader, routes: &[Route<'_>]) {
-    let name = |file: usize| reader.files.get(file).map_or("", |path: &Utf8PathBuf| path.as_str());
+    let name = |file: usize| reader.file(file);
     for (route, failure) in flattened.failures.iter().take(FAILURES_SHOWN) {
         let table = failure.table.and_then(|table| routes.get(*route)?.plan.tables().get(table));
         let missing = table.map_or_else(String::new, |table| format!(" (missing from {})", table.name));

@@ -22,6 +22,7 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
+use super::plain::Plain;
 use crate::{
     arguments::{Flatten, TableFormat},
     failure::Failure,
@@ -62,8 +63,8 @@ type Out = BufWriter<Box<dyn Write + Send>>;
 
 enum Writer {
     Parquet(Box<ArrowWriter<Out>>),
-    Ndjson(LineDelimitedWriter<Out>),
-    Csv(Box<csv::Writer<Out>>),
+    Ndjson(LineDelimitedWriter<Out>, Plain),
+    Csv(Box<csv::Writer<Out>>, Plain),
     Arrow(Box<FileWriter<Out>>),
 }
 
@@ -122,14 +123,15 @@ impl Sink {
                     .map_err(|error| Failure::new(Exit::Bug, &error))?;
                 Writer::Parquet(Box::new(writer))
             }
-            TableFormat::Ndjson => Writer::Ndjson(LineDelimitedWriter::new(out)),
+            TableFormat::Ndjson => Writer::Ndjson(LineDelimitedWriter::new(out), Plain::new(schema, false)),
             TableFormat::Csv => {
+                let plain = Plain::new(schema, true);
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(out);
                 // A table without rows has its heading all the same.
                 writer
-                    .write(&RecordBatch::new_empty(schema.clone()))
+                    .write(&RecordBatch::new_empty(plain.schema.clone()))
                     .map_err(|error| Failure::new(Exit::Usage, &error))?;
-                Writer::Csv(Box::new(writer))
+                Writer::Csv(Box::new(writer), plain)
             }
             TableFormat::Arrow => {
                 let writer = FileWriter::try_new(out, schema).map_err(|error| Failure::new(Exit::Bug, &error))?;
@@ -147,11 +149,11 @@ impl Sink {
             Writer::Parquet(writer) => {
                 writer.into_inner().map_err(|source| SinkError::Parquet { path: path.clone(), source })?
             }
-            Writer::Ndjson(mut writer) => {
+            Writer::Ndjson(mut writer, _) => {
                 writer.finish().map_err(arrow)?;
                 writer.into_inner()
             }
-            Writer::Csv(writer) => writer.into_inner(),
+            Writer::Csv(writer, _) => writer.into_inner(),
             Writer::Arrow(mut writer) => {
                 writer.finish().map_err(arrow)?;
                 writer.into_inner().map_err(arrow)?
@@ -175,8 +177,8 @@ impl TableSink for Sink {
             Writer::Parquet(writer) => {
                 writer.write(batch).map_err(|source| SinkError::Parquet { path: path.clone(), source })
             }
-            Writer::Ndjson(writer) => writer.write(batch).map_err(arrow),
-            Writer::Csv(writer) => writer.write(batch).map_err(arrow),
+            Writer::Ndjson(writer, plain) => plain.batch(batch).and_then(|batch| writer.write(&batch)).map_err(arrow),
+            Writer::Csv(writer, plain) => plain.batch(batch).and_then(|batch| writer.write(&batch)).map_err(arrow),
             Writer::Arrow(writer) => writer.write(batch).map_err(arrow),
         }?;
         self.bar.inc_length(batch.num_rows() as u64);
