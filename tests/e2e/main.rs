@@ -28,6 +28,7 @@ mod report;
 mod rerun;
 mod schedule;
 mod sensitive;
+mod smart_backend;
 mod storage;
 mod support;
 mod tables;

@@ -502,6 +502,10 @@ pub(crate) struct Sandbox {
     /// The sign-in's client has a secret; the environment variable that holds it
     #[arg(long, value_name = "VARIABLE", requires = "sign_in")]
     pub(crate) client_secret_env: Option<String>,
+    /// A program with a key pair asks for tokens, as SMART Backend Services has it; the file with its key set (JWKS). Its
+    /// client id is fhirvest-backend
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_jwks: Option<Utf8PathBuf>,
     /// Ask for this key in the header x-api-key; the environment variable that holds it
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) api_key_env: Option<String>,

@@ -42,6 +42,12 @@ pub enum SandboxError {
     /// The key that signs tokens could not be made.
     #[error("the sandbox's signing key cannot be made: this machine gives no random numbers")]
     Keys,
+    /// What was given as a client's key set is none.
+    #[error("the key set cannot be read: {reason}; it needs to be a JSON Web Key Set (RFC 7517) of public keys")]
+    KeySet {
+        /// What the parser said.
+        reason: String,
+    },
     /// A fault was asked for by a name that does not exist.
     #[error("unknown fault `{name}`{}; `fhirvest sandbox --help` lists them all", hint(nearest.as_deref()))]
     UnknownFault {

@@ -46,6 +46,10 @@ pub use error::SandboxError;
 pub use faults::Fault;
 pub use options::{ApiKey, Clock, Options};
 pub use platforms::Platform;
-pub use server::{InProcess, InProcessAnswer, serve};
+pub use server::{
+    InProcess, InProcessAnswer,
+    backend::{BACKEND_CLIENT_ID, BackendClient},
+    serve,
+};
 pub use traffic::{Exchange, Traffic};
 pub use world::{Mount, World};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::authorization::SignIn;
 use crate::faults::Fault;
 use crate::platforms::Platform;
+use crate::server::backend::BackendClient;
 use crate::traffic::Traffic;
 
 /// Entries a page has when the client does not ask for a number: HAPI's default.
@@ -22,6 +23,9 @@ pub struct Options {
     /// How members sign in to the mounts that hold their data; those then want a token and no API key. Without it they
     /// are as open as the others.
     pub sign_in: Option<SignIn>,
+    /// A program with a key pair that asks for tokens in its own name (SMART Backend Services). Every request but
+    /// `/metadata` then wants such a token, where no member signs in.
+    pub backend: Option<BackendClient>,
     /// The bearer token that every request but `/metadata` must carry; without it the answer is 401.
     pub bearer: Option<String>,
     /// The member (`Patient.id`) whose data every caller may see; somebody else's are refused with 403. Without it,
@@ -69,6 +73,7 @@ impl fmt::Debug for Options {
             .debug_struct("Options")
             .field("api_key", &self.api_key)
             .field("sign_in", &self.sign_in)
+            .field("backend", &self.backend)
             .field("bearer", &self.bearer.is_some())
             .field("faults", &self.faults)
             .field("platform", &self.platform)

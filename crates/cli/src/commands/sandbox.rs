@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use camino::Utf8Path;
 use fhirvest_jobs::{
     clock::Clock,
     config::{Auth, Job, OauthCode},
     run::{self, Exit},
     sign_in::{Place, SignIn as SignInFlow, TokenStore},
 };
-use fhirvest_sandbox::{ApiKey, Consent, Fault, Options, Platform, SignIn, World};
+use fhirvest_sandbox::{ApiKey, BackendClient, Consent, Fault, Options, Platform, SignIn, World};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, sync::oneshot};
 
@@ -45,7 +46,8 @@ pub(crate) async fn sandbox(global: &Global, arguments: &Sandbox) -> Result<Exit
     let api_key = arguments.api_key_env.as_deref().map(variable).transpose()?;
     let api_key = api_key.map(|value| ApiKey { header: HEADER.to_owned(), value });
     let sign_in = arguments.sign_in.map(|consent| sign_in(arguments, consent)).transpose()?;
-    let options = Options { api_key, sign_in, faults, platform, ..Options::default() };
+    let backend = arguments.client_jwks.as_deref().map(backend).transpose()?;
+    let options = Options { api_key, sign_in, backend, faults, platform, ..Options::default() };
     let world = match &arguments.data {
         Some(folder) => World::from_dir(folder.as_std_path()).map_err(|error| Failure::new(Exit::Usage, &error))?,
         None => World::synthetic(arguments.seed.unwrap_or(settings.seed), arguments.size.unwrap_or(settings.size)),
@@ -80,6 +82,11 @@ fn sign_in(arguments: &Sandbox, consent: ConsentChoice) -> Result<SignIn, Failur
         refresh: !arguments.no_refresh,
         ..defaults
     })
+}
+
+fn backend(file: &Utf8Path) -> Result<BackendClient, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::io(file, &error))?;
+    BackendClient::from_jwks(&text).map_err(|error| Failure::new(Exit::Usage, &error))
 }
 
 fn variable(name: &str) -> Result<String, Failure> {

@@ -102,3 +102,43 @@ fn an_id_token_that_a_shared_secret_signs_is_not_trusted() {
     let told = id_token::verify(&token.into(), keys, "me", None, None).unwrap_err().to_string();
     assert!(told.contains("not signed with a key pair"), "{told}");
 }
+
+const KEY: &[u8] = include_bytes!("../../../../tests/fixtures/keys/es384.pem");
+const STRANGER: &[u8] = include_bytes!("../../../../tests/fixtures/keys/stranger.pem");
+const KEYS: &str = include_str!("../../../../tests/fixtures/keys/jwks.json");
+
+/// Which part of an ID token is changed, and what is said of it.
+#[test]
+fn an_id_token_is_trusted_only_as_a_whole() {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+    let good = json!({"iss": "https://a.example", "aud": "me", "sub": "s", "exp": 4_000_000_000_u64, "nonce": "n"});
+    let sign = |claims: &Value, kid: &str, key: &[u8]| {
+        let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES384) };
+        encode(&header, claims, &EncodingKey::from_ec_pem(key).unwrap()).unwrap()
+    };
+    let told = |token: String| {
+        let keys = serde_json::from_str(KEYS).unwrap();
+        let read = id_token::verify(&token.into(), keys, "me", Some("https://a.example"), Some("n"));
+        read.map_err(|error| error.to_string())
+    };
+    told(sign(&good, "ec", KEY)).unwrap();
+    for (field, value, words) in [
+        ("iss", json!("https://b.example"), "does not fit"),
+        ("aud", json!("other"), "does not fit"),
+        ("exp", json!(1_700_000_000_u64), "does not fit"),
+        ("sub", Value::Null, "does not fit"),
+        ("nonce", json!("m"), "nonce differs"),
+        ("nonce", Value::Null, "nonce differs"),
+    ] {
+        let mut claims = good.clone();
+        claims[field] = value;
+        let error = told(sign(&claims, "ec", KEY)).unwrap_err();
+        assert!(error.contains(words), "{field}: {error}");
+    }
+    assert!(told(sign(&good, "ec", STRANGER)).unwrap_err().contains("does not fit"));
+    assert!(told(sign(&good, "unknown", KEY)).unwrap_err().contains("its key is not known"));
+    let unsigned = sign(&good, "ec", KEY);
+    let (unsigned, _) = unsigned.rsplit_once('.').unwrap();
+    assert!(told(format!("{unsigned}.")).is_err());
+}

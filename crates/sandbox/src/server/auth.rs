@@ -22,6 +22,8 @@ use crate::world::Mount;
 /// Where tokens are to be had, below the origin.
 pub(crate) const TOKEN_PATH: &str = "/oauth/token";
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// What SMART Backend Services advises.
+const BACKEND_LIFETIME: Duration = Duration::from_secs(5 * 60);
 const USES: u32 = 5;
 
 /// Tokens handed out.
@@ -46,6 +48,12 @@ pub(crate) fn admit(app: &App, call: &Call, mount: &Mount, resource_path: &str) 
         return server.admit(app, call, mount).map(Some).ok_or_else(no_token);
     }
     refuse(app, call, resource_path).map_or(Ok(None), Err)
+}
+
+/// Whether a mount answers only those who show something.
+pub(crate) fn wants_credentials(app: &App, mount: &Mount) -> bool {
+    let signed_in = app.authorization.is_some() && mount.is_guarded();
+    signed_in || app.options.api_key.is_some() || app.options.bearer.is_some() || lifetime(app).is_some()
 }
 
 fn no_token() -> Answer {
@@ -81,9 +89,10 @@ enum Limit {
 }
 
 fn lifetime(app: &App) -> Option<Limit> {
-    match app.behaviour.first(&[Fault::Token15Minutes, Fault::Token5Requests])? {
-        Fault::Token15Minutes => Some(Limit::Time(LIFETIME)),
-        _ => Some(Limit::Uses(USES)),
+    match app.behaviour.first(&[Fault::Token15Minutes, Fault::Token5Requests]) {
+        Some(Fault::Token15Minutes) => Some(Limit::Time(LIFETIME)),
+        Some(_) => Some(Limit::Uses(USES)),
+        None => app.options.backend.as_ref().map(|_| Limit::Time(BACKEND_LIFETIME)),
     }
 }
 
@@ -107,8 +116,8 @@ impl Tokens {
     }
 }
 
-/// `POST /oauth/token`: client credentials or a refresh token. Where the sandbox was given a bearer token, that is the
-/// client's secret; otherwise the endpoint is public.
+/// `POST /oauth/token`: client credentials or a refresh token. Where the sandbox was given a client's key set, the client
+/// signs; where it was given a bearer token, that is the client's secret; otherwise the endpoint is public.
 pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
     let limit = lifetime(app).filter(|_| call.path == TOKEN_PATH)?;
     if call.method != Method::POST {
@@ -128,6 +137,16 @@ pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
     if !matches!(field("grant_type"), Some("client_credentials" | "refresh_token")) {
         return refused(StatusCode::BAD_REQUEST, "unsupported_grant_type");
     }
+    if let Some(client) = &app.options.backend {
+        let now = app.behaviour.now().as_secs();
+        if let Err(why) = app.statements.check(client, field, &call.base(TOKEN_PATH), now) {
+            let body = json!({"error": "invalid_client", "error_description": why}).to_string();
+            return Some(Answer::new(StatusCode::UNAUTHORIZED, "application/json", body));
+        }
+        if !field("scope").is_some_and(|scope| scope.starts_with("system/")) {
+            return refused(StatusCode::BAD_REQUEST, "invalid_scope");
+        }
+    }
     let seconds = match limit {
         Limit::Time(lifetime) => lifetime.as_secs(),
         // It does not say that it counts requests.
@@ -139,7 +158,7 @@ pub(crate) fn token(app: &App, call: &Call) -> Option<Answer> {
         "token_type": "Bearer",
         "expires_in": seconds,
         "refresh_token": format!("refresh-{access}"),
-        "scope": "system/*.read",
+        "scope": field("scope").unwrap_or("system/*.read"),
     });
     Some(Answer::new(StatusCode::OK, "application/json", body.to_string()))
 }

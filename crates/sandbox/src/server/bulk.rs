@@ -9,6 +9,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::auth;
 use super::member;
 use super::route::{not_found, seal};
 use super::search::Scene;
@@ -172,8 +173,7 @@ fn manifest(scene: Scene<'_>, job: &Job, token: &str) -> Value {
     }
     let started = i64::try_from(job.started).ok().and_then(|at| DateTime::from_timestamp(at, 0)).unwrap_or_default();
     let time = if odd { "05/09/2022 23:01".to_owned() } else { started.format("%Y-%m-%dT%H:%M:%SZ").to_string() };
-    let token_needed =
-        (app.options.bearer.is_some() || app.options.api_key.is_some()) && !behaviour.has(Fault::BulkOtherHostNoToken);
+    let token_needed = auth::wants_credentials(app, scene.mount) && !behaviour.has(Fault::BulkOtherHostNoToken);
     let mut manifest = json!({
         "transactionTime": time,
         "request": format!("{base}/$export"),

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod auth;
+pub(crate) mod backend;
 mod bulk;
 pub(crate) mod call;
 mod in_process;
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) behaviour: Behaviour,
     pub(crate) cache: SearchCache,
     pub(crate) tokens: auth::Tokens,
+    pub(crate) statements: backend::Statements,
     pub(crate) authorization: Option<Authorization>,
     pub(crate) traffic: Arc<Traffic>,
     /// Turns true when the sandbox stops: whoever hangs on purpose lets go.
@@ -77,6 +79,7 @@ fn app(world: Arc<World>, options: Options, stopping: watch::Receiver<bool>) -> 
         options,
         cache: SearchCache::default(),
         tokens: auth::Tokens::default(),
+        statements: backend::Statements::default(),
         stopping,
     })
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::answer::Answer;
 use super::call::Call;
 use super::search::Scene;
-use super::{App, auth, bulk, member, search};
+use super::{App, auth, backend, bulk, member, search};
 use crate::capability;
 use crate::faults::gate::HTML;
 use crate::faults::{Fault, gate, question, wire};
@@ -26,6 +26,9 @@ pub(crate) fn answer(app: &App, call: &Call) -> Answer {
         && let Some(answer) = server.answer(app, call, mount, rest)
     {
         return answer;
+    }
+    if app.options.backend.is_some() && rest == ".well-known/smart-configuration" {
+        return Answer::new(StatusCode::OK, "application/json", backend::configuration(call).to_string());
     }
     let open = rest.starts_with("$export-file/") && app.behaviour.has(Fault::BulkOtherHostNoToken);
     let admitted = match auth::admit(app, call, mount, rest) {
