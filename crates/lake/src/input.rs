@@ -8,23 +8,34 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{archive::LineBlocks, error::LakeError};
-
-/// What a document may hold: it is read whole.
-const LARGEST_DOCUMENT: u64 = 1 << 30;
+use crate::{archive::LineBlocks, document::Document, error::LakeError};
 
 /// The name of standard input.
 const STDIN: &str = "-";
 
 type Source = Box<dyn BufRead + Send>;
 
+/// A file being read.
+enum Open {
+    Lines(LineBlocks<Source>),
+    Document(Document<Source>),
+}
+
+impl Open {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, LakeError> {
+        match self {
+            Self::Lines(lines) => lines.next_block(block),
+            Self::Document(document) => document.next_block(block),
+        }
+    }
+}
+
 /// One input: a file, a folder, or standard input.
 pub struct Input {
     waiting: VecDeque<Utf8PathBuf>,
-    open: Option<LineBlocks<Source>>,
+    open: Option<Open>,
     /// The file of the last block.
     file: Utf8PathBuf,
     /// Files begun.
@@ -73,7 +84,11 @@ impl Input {
     pub fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, LakeError> {
         loop {
             if let Some(open) = &mut self.open {
-                if open.next_block(block)? {
+                let more = open.next_block(block);
+                if more.is_err() {
+                    self.open = None;
+                }
+                if more? {
                     if !block.ends_with(b"\n") {
                         block.push(b'\n');
                     }
@@ -85,11 +100,11 @@ impl Input {
             self.files += 1;
             self.file.clone_from(&path);
             let mut source = decompressed(&path)?;
-            if is_document(&path, &mut source)? {
-                lines_of_document(&path, source, block)?;
-                return Ok(true);
-            }
-            self.open = Some(LineBlocks::new(path, source));
+            self.open = Some(if is_document(&path, &mut source)? {
+                Open::Document(Document::new(path, source))
+            } else {
+                Open::Lines(LineBlocks::new(path, source))
+            });
         }
     }
 }
@@ -117,81 +132,17 @@ fn is_document(path: &Utf8Path, source: &mut Source) -> Result<bool, LakeError> 
     if head.is_empty() {
         return Ok(false);
     }
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
-    let whole_line = line.len() < head.len();
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let (line, next) = (lines.next().unwrap_or(head), lines.next());
     let first = line.trim_ascii_end();
-    // `{` or `[` alone on the first line, or half an object: pretty-printed. A mistake within the line is a broken line.
-    if whole_line && serde_json::from_slice::<&RawValue>(first).is_err_and(|error| error.is_eof()) {
+    // `{` or `[` alone on the first line, or half an object: pretty-printed. Where an object begins on the next line, or the
+    // mistake is within the line, it is a broken line.
+    let half = next.is_some() && serde_json::from_slice::<&RawValue>(first).is_err_and(|error| error.is_eof());
+    if half && !(first != b"[" && next.is_some_and(|next| next.starts_with(b"{"))) {
         return Ok(true);
     }
     let bundle = memchr::memmem::find(&line[..line.len().min(400)], b"\"Bundle\"").is_some();
     Ok(bundle || !(first.starts_with(b"{")))
-}
-
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(rename = "resourceType", default)]
-    resource_type: Option<String>,
-    #[serde(borrow, default)]
-    entry: Vec<Entry<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow, default)]
-    resource: Option<&'a RawValue>,
-}
-
-fn lines_of_document(path: &Utf8Path, source: Source, block: &mut Vec<u8>) -> Result<(), LakeError> {
-    let mut text = String::new();
-    source.take(LARGEST_DOCUMENT).read_to_string(&mut text).map_err(|error| LakeError::io("read", path, error))?;
-    block.clear();
-    let text = text.trim_start_matches('\u{feff}');
-    // What looks like half an object may be NDJSON whose first line was cut off.
-    let lines = [".ndjson", ".jsonl"].iter().any(|ending| path.file_name().is_some_and(|name| name.contains(ending)));
-    if lines && serde_json::from_str::<&RawValue>(text).is_err() {
-        block.extend_from_slice(text.trim_end().as_bytes());
-        block.push(b'\n');
-        return Ok(());
-    }
-    let wrong = |source| LakeError::NotJson { path: path.to_owned(), source };
-    let mut add = |resource: &str| -> Result<(), LakeError> {
-        // Through a value only where the text is spread over lines; numbers keep their digits as raw text elsewhere.
-        compact(resource, block);
-        block.push(b'\n');
-        Ok(())
-    };
-    if text.trim_start().starts_with('[') {
-        for resource in serde_json::from_str::<Vec<&RawValue>>(text).map_err(wrong)? {
-            add(resource.get())?;
-        }
-        return Ok(());
-    }
-    let document: Document<'_> = serde_json::from_str(text).map_err(wrong)?;
-    if document.resource_type.as_deref() == Some("Bundle") {
-        for resource in document.entry.iter().filter_map(|entry| entry.resource) {
-            add(resource.get())?;
-        }
-        return Ok(());
-    }
-    add(text)
-}
-
-/// JSON without the white space between its tokens.
-fn compact(json: &str, out: &mut Vec<u8>) {
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-        } else {
-            in_string = byte == b'"';
-            if byte.is_ascii_whitespace() {
-                continue;
-            }
-        }
-        out.push(byte);
-    }
 }
 
 /// Whether a path can be an input at all.

@@ -23,6 +23,7 @@
 
 pub mod archive;
 pub mod changes;
+mod document;
 pub mod durable;
 pub mod encryption;
 pub mod error;
