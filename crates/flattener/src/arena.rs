@@ -39,7 +39,14 @@ pub(crate) struct Node {
     pub(crate) name: u32,
     pub(crate) next: u32,
     pub(crate) first_child: u32,
+    /// A bit for each name among the children; names share bits.
+    names: u64,
     pub(crate) value: Value,
+}
+
+#[inline]
+fn bit(name: u32) -> u64 {
+    1 << (name & 63)
 }
 
 /// The nodes of one resource.
@@ -62,7 +69,7 @@ impl Arena {
         self.others.clear();
         self.roots.clear();
         self.roots.resize(trie.names(), NONE);
-        self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, value: Value::Object });
+        self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, names: 0, value: Value::Object });
         let mut marks = std::mem::take(&mut self.marks);
         let read = marks.find(text.as_bytes()).and_then(|()| Scan::new(self, trie, text, &marks).resource());
         self.marks = marks;
@@ -80,9 +87,14 @@ impl Arena {
         if of == 0 {
             return self.roots.get(name as usize).copied().unwrap_or(NONE);
         }
-        let mut next = self.node(of).first_child;
+        let parent = &self.nodes[of as usize];
+        // Most elements are not there.
+        if parent.names & bit(name) == 0 {
+            return NONE;
+        }
+        let mut next = parent.first_child;
         while next != NONE {
-            let node = self.node(next);
+            let node = &self.nodes[next as usize];
             if node.name == name {
                 break;
             }
@@ -128,7 +140,8 @@ impl Arena {
     #[inline]
     pub(crate) fn add(&mut self, name: u32, parent: u32, last: &mut u32, value: Value) -> u32 {
         let number = size(self.nodes.len());
-        self.nodes.push(Node { name, next: NONE, first_child: NONE, value });
+        self.nodes.push(Node { name, next: NONE, first_child: NONE, names: 0, value });
+        self.nodes[parent as usize].names |= bit(name);
         if *last == NONE {
             self.nodes[parent as usize].first_child = number;
         } else {

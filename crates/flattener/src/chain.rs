@@ -72,6 +72,19 @@ impl Chain {
             Some(Item::Node(number)) => Some(number),
             _ => None,
         };
+        if let (true, [Step::Child(name)], Some(of)) = (self.firsts.is_empty(), &self.all[..], start) {
+            // What most columns are.
+            let mut next = evaluator.arena.first(of, *name);
+            while next != NONE {
+                let found = evaluator.arena.node(next);
+                if found.name != *name {
+                    break;
+                }
+                visit(next);
+                next = found.next;
+            }
+            return;
+        }
         let node = self.firsts.iter().fold(start, |node, steps| first(evaluator, steps, node?));
         if let Some(node) = node {
             each(evaluator, &self.all, node, visit);
