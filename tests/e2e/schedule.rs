@@ -115,6 +115,19 @@ pub(crate) fn check_metrics(text: &str) {
 }
 
 #[test]
+fn the_alerts_of_the_manual_are_rules_for_prometheus() {
+    let home = Home::new();
+    let manual = std::fs::read_to_string(crate::harness::workspace().join("docs/operations.md")).unwrap();
+    let rules = manual.split_once("```yaml\ngroups:").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    let file = home.write("rules.yaml", &format!("groups:{rules}"));
+    let Ok(done) = Command::new("promtool").arg("check").arg("rules").arg(file).output() else {
+        return skipped("promtool checks the alerts", "prometheus");
+    };
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("6 rules found"), "{said}");
+}
+
+#[test]
 fn three_jobs_across_the_missing_hour_killed_and_started_again() {
     let home = Home::new();
     job(&home, "often", "* * * * *");

@@ -128,15 +128,7 @@ impl Metrics {
                 gauge!(RUN_SUCCESS, "job" => job.clone()).set(seconds(report.finished_at));
             }
             for one in &report.resources {
-                let name = one.resource_type.clone();
-                // A type that the server does not know is no gap, and nothing to be woken for.
-                if one.status != Status::Unsupported {
-                    let whole = matches!(one.status, Status::Complete | Status::Empty);
-                    gauge!(COMPLETE, "job" => job.clone(), "type" => name.clone()).set(f64::from(u8::from(whole)));
-                }
-                if let Some(coverage) = one.coverage {
-                    gauge!(COVERAGE, "job" => job.clone(), "type" => name).set(coverage);
-                }
+                covered(&job, &one.resource_type, one.status, one.coverage);
             }
             for table in &report.tables {
                 gauge!(ROWS, "job" => job.clone(), "table" => table.table.clone()).set(float(table.rows));
@@ -170,8 +162,13 @@ impl Metrics {
                     gauge!(RUN_SUCCESS, "job" => one.job.clone()).set(seconds(success));
                 }
                 if let Some(last) = &one.last {
-                    gauge!(RUN_END, "job" => one.job.clone()).set(seconds(last.finished_at));
-                    gauge!(RUN_EXIT, "job" => one.job.clone()).set(f64::from(last.exit.code()));
+                    gauge!(RUN_START, "job" => one.job.clone()).set(seconds(last.started_at));
+                    last.types.iter().for_each(|(name, status, share)| covered(&one.job, name, *status, *share));
+                }
+                let ended = one.last.as_ref().map(|last| (last.finished_at, last.exit));
+                if let Some((at, exit)) = one.failed.or(ended) {
+                    gauge!(RUN_END, "job" => one.job.clone()).set(seconds(at));
+                    gauge!(RUN_EXIT, "job" => one.job.clone()).set(f64::from(exit.code()));
                 }
             }
         });
@@ -187,6 +184,18 @@ impl Metrics {
         if self.loose.fetch_add(1, Ordering::Relaxed).is_multiple_of(KEPT_LOOSE) {
             self.handle.run_upkeep();
         }
+    }
+}
+
+/// What a run came to with one type.
+fn covered(job: &str, name: &str, status: Status, coverage: Option<f64>) {
+    // A type that the server does not know is no gap, and nothing to be woken for.
+    if status != Status::Unsupported {
+        let whole = matches!(status, Status::Complete | Status::Empty);
+        gauge!(COMPLETE, "job" => job.to_owned(), "type" => name.to_owned()).set(f64::from(u8::from(whole)));
+    }
+    if let Some(coverage) = coverage {
+        gauge!(COVERAGE, "job" => job.to_owned(), "type" => name.to_owned()).set(coverage);
     }
 }
 
@@ -280,6 +289,51 @@ mod tests {
             assert!(!matches!(kind, Kind::Histogram) || name.ends_with("_seconds"), "{name}");
             assert!(help.ends_with('.'), "{name}");
         }
+    }
+
+    #[test]
+    fn every_name_is_in_the_manual() {
+        let manual = include_str!("../../../docs/operations.md");
+        for (_, name, _) in NAMES {
+            assert!(manual.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_scheduler_that_starts_knows_the_last_run_and_a_run_without_a_report_is_told() {
+        use crate::schedule::{JobOnBoard, LastRun};
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let last = LastRun {
+            run: "r".into(),
+            started_at: at("2026-05-01T12:00:00Z"),
+            finished_at: at("2026-05-01T13:00:00Z"),
+            exit: Exit::Incomplete,
+            types: vec![
+                ("Location".into(), Status::Partial, Some(0.5)),
+                ("Organization".into(), Status::Complete, None),
+                ("Endpoint".into(), Status::Unsupported, None),
+            ],
+            next_step: String::new(),
+        };
+        let mut job = JobOnBoard { job: "nightly".into(), last: Some(last), ..JobOnBoard::default() };
+        let metrics = Metrics::default();
+        let lines = |job: &JobOnBoard| {
+            metrics.board(&Board { jobs: vec![job.clone()], ..Board::default() });
+            metrics.render().lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let told = lines(&job);
+        for line in [
+            "fhirvest_run_exit_code{job=\"nightly\"} 5",
+            "fhirvest_run_start_timestamp_seconds{job=\"nightly\"} 1777636800",
+            "fhirvest_type_complete{job=\"nightly\",type=\"Location\"} 0",
+            "fhirvest_type_complete{job=\"nightly\",type=\"Organization\"} 1",
+            "fhirvest_type_coverage_ratio{job=\"nightly\",type=\"Location\"} 0.5",
+        ] {
+            assert!(told.iter().any(|found| found == line), "{line} in {told:#?}");
+        }
+        assert!(!told.iter().any(|line| line.contains("Endpoint")), "{told:#?}");
+        job.failed = Some((at("2026-05-02T12:00:00Z"), Exit::Storage));
+        assert!(lines(&job).iter().any(|line| line == "fhirvest_run_exit_code{job=\"nightly\"} 6"));
     }
 
     #[test]

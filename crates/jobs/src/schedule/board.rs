@@ -43,6 +43,8 @@ pub struct JobOnBoard {
     pub skipped: u64,
     /// The last run that came to an end.
     pub last: Option<LastRun>,
+    /// When and how the newest run ended, where it came to no report: the lake could not be used, say.
+    pub failed: Option<(DateTime<Utc>, Exit)>,
     /// When the last run ended that ended with 0.
     pub last_success: Option<DateTime<Utc>>,
 }

@@ -229,7 +229,7 @@ impl<R: Runner> Scheduler<R> {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.job.name == name) else { return };
         entry.running = None;
         let Some(ended) = ended else {
-            tracing::info!(job = name, next = %entry.due, "was run already: there is nothing to do");
+            tracing::info!(job = name, next = %entry.due, "somebody else runs it, or has run it: there is nothing to do");
             return;
         };
         entry.past.note(&ended, now);
@@ -257,7 +257,7 @@ impl<R: Runner> Scheduler<R> {
         self.reload_problem = None;
         for entry in &mut entries {
             if let Some(old) = self.entries.iter().find(|old| old.job.name == entry.job.name) {
-                entry.skipped = old.skipped;
+                (entry.skipped, entry.past.failed) = (old.skipped, old.past.failed);
                 if old.running.is_some() {
                     // Its own unfinished run is no reason to begin another.
                     entry.running = old.running;
@@ -303,6 +303,7 @@ impl<R: Runner> Scheduler<R> {
             running_since: entry.running,
             skipped: entry.skipped,
             last: entry.past.last.clone(),
+            failed: entry.past.failed,
             last_success: entry.past.last_success,
         });
         let board =
@@ -322,7 +323,7 @@ async fn entries(jobs: Vec<Job>, clock: Clock) -> Result<Vec<Entry>, ScheduleErr
     Ok(entries)
 }
 
-/// Runs a job, unless somebody else has since its planned time: a second scheduler, cron, or a person.
+/// Runs a job, unless somebody else does, or has since its planned time: a second scheduler, cron, or a person.
 async fn one<R: Runner>(
     runner: Arc<R>,
     job: Arc<Job>,
@@ -330,9 +331,7 @@ async fn one<R: Runner>(
     cancel: watch::Receiver<bool>,
 ) -> (String, Option<Ended>) {
     let name = job.name.clone();
-    if let Some(planned) = planned
-        && past::was_begun_since(&job, planned).await
-    {
+    if past::is_somebody_elses(&job, planned).await {
         return (name, None);
     }
     // A task of its own, so that a bug in a run ends that run only.

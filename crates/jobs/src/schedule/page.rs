@@ -51,7 +51,8 @@ fn row(job: &JobOnBoard) -> Markup {
         @match &job.last {
             Some(last) => {
                 td { (last.run) br; small { (time(last.started_at)) } }
-                td class=(if last.exit == Exit::Done { "good" } else { "bad" }) {
+                td class=(if last.exit == Exit::Done && job.failed.is_none() { "good" } else { "bad" }) {
+                    (failed(job))
                     "exit " (last.exit.code())
                     @if last.exit != Exit::Done { br; small { (last.next_step) } }
                 }
@@ -59,7 +60,14 @@ fn row(job: &JobOnBoard) -> Markup {
                     div { (name) ": " (status) @if let Some(share) = coverage { " " (format!("{:.1} %", share * 100.0)) } }
                 } }
             }
-            None => { td { "–" } td { "–" } td { "–" } }
+            None => { td { "–" } td.bad { (failed(job)) "–" } td { "–" } }
         }
+    } }
+}
+
+/// A newer run that came to no report: only the log has the reason.
+fn failed(job: &JobOnBoard) -> Markup {
+    html! { @if let Some((at, exit)) = job.failed {
+        "exit " (exit.code()) br; small { (time(at)) ": see the log; before it:" } br;
     } }
 }

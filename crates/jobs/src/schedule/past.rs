@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono::{DateTime, Utc};
+use fhirvest_lake::LakeError;
 
 use super::{Ended, LastRun};
 use crate::{
@@ -29,6 +30,8 @@ pub struct Past {
     pub retry_not_before: Option<DateTime<Utc>>,
     /// The last run that came to an end.
     pub last: Option<LastRun>,
+    /// When and how the newest run ended, where it came to no report. Only the process that saw it knows.
+    pub failed: Option<(DateTime<Utc>, Exit)>,
     /// When the last run ended that ended with 0.
     pub last_success: Option<DateTime<Utc>>,
 }
@@ -58,9 +61,13 @@ impl Past {
 
     /// Notes the end of a run.
     pub(super) fn note(&mut self, ended: &Ended, now: DateTime<Utc>) {
-        if let Some(report) = &ended.report {
-            self.last = Some(LastRun::of(report));
-        }
+        self.failed = match &ended.report {
+            Some(report) => {
+                self.last = Some(LastRun::of(report));
+                None
+            }
+            None => Some((now, ended.exit)),
+        };
         if ended.exit == Exit::Done {
             self.last_success = Some(ended.report.as_ref().map_or(now, |report| report.finished_at));
         }
@@ -88,11 +95,17 @@ pub(super) async fn refresh(jobs: &[Job]) {
     }
 }
 
-/// Whether a run of the job has begun since `moment` and is over. A ledger that cannot be read is the run's to complain about.
-pub(super) async fn was_begun_since(job: &Job, moment: DateTime<Utc>) -> bool {
+/// Whether somebody else is at the job, or has run it since `planned`. A ledger that cannot be read is the run's to
+/// complain about.
+pub(super) async fn is_somebody_elses(job: &Job, planned: Option<DateTime<Utc>>) -> bool {
+    let lake = mirror::folder(&job.settings);
+    if lake.ledger_path().exists() && matches!(lake.lock(&job.name), Err(LakeError::Locked { .. })) {
+        return true;
+    }
+    let Some(planned) = planned else { return false };
     refresh(std::slice::from_ref(job)).await;
     let past = Past::of(job).ok().filter(|past| !past.unfinished);
-    past.and_then(|past| past.last_start).is_some_and(|start| start >= moment)
+    past.and_then(|past| past.last_start).is_some_and(|start| start >= planned)
 }
 
 fn last_run(record: &RunRecord) -> Option<LastRun> {

@@ -308,6 +308,29 @@ async fn what_somebody_else_has_run_meanwhile_is_not_run_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_else_is_running_is_left_to_them() {
+    let home = Home::new(&[("a", "*/10 * * * *"), ("b", "*/10 * * * *")]);
+    drop(home.ledger());
+    let clock = Clock::set(at("2026-05-01T12:09:00Z"), 1);
+    let runner = Rehearsal::new(&home, clock, 5);
+    let begun = Arc::clone(&runner.begun);
+    let scheduler = Scheduler::new(runner, clock, home.jobs().unwrap()).await.unwrap();
+    let board = scheduler.board();
+    let (orders, received) = mpsc::channel(1);
+    let held = Lake::at(&home.path().join("lake")).lock("a").unwrap();
+    let running = tokio::spawn(scheduler.run(received, || Ok(Vec::new())));
+    tokio::time::sleep(Duration::from_secs(5 * 60)).await;
+    assert_eq!(board.borrow().jobs[0].failed, None, "it is no failure");
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(10 * 60)).await;
+    orders.send(Order::Stop).await.unwrap();
+    running.await.unwrap();
+    let begun: Vec<String> =
+        begun.lock().unwrap().iter().map(|(job, _, when)| format!("{} {job}", when.format("%H:%M"))).collect();
+    assert_eq!(begun, ["12:10 b", "12:20 a", "12:20 b"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_the_runs_to_commit() {
     let home = Home::new(&[("a", "* * * * *")]);
     let clock = Clock::set(at("2026-05-01T12:00:30Z"), 1);
