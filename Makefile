@@ -7,6 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 VENV := target/venv
 CONFORMANCE_VENV := target/venv-conformance
+AZURITE := target/azurite
 OLDEST_DUCKDB_VENV := target/venv-duckdb-1.1
 BENCH_VENV := target/venv-bench
 OIDC := target/oidc
@@ -31,7 +32,7 @@ test: venv ## Run every test that needs nothing but the project
 e2e: venv ## Run only the tests that drive the binary like a user
 	$(CARGO) test --package fhirvest --test e2e
 
-conformance: venv $(CONFORMANCE_VENV)/.ready $(OLDEST_DUCKDB_VENV)/.ready $(OIDC)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
+conformance: venv $(CONFORMANCE_VENV)/.ready $(OLDEST_DUCKDB_VENV)/.ready $(OIDC)/.ready $(AZURITE)/.ready ## Test against real data and servers that no one here wrote (FHIRVEST_SHARED, default ../shared)
 	@test -d "$(FHIRVEST_SHARED)/data" || { echo "$(FHIRVEST_SHARED)/data is missing: set FHIRVEST_SHARED"; exit 1; }
 	$(CARGO) test --workspace -- --ignored
 
@@ -86,6 +87,12 @@ $(OIDC)/.ready: $(addprefix tests/support/oidc/,package.json package-lock.json p
 	mkdir -p $(OIDC)
 	cp $^ $(OIDC)
 	cd $(OIDC) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+$(AZURITE)/.ready: $(addprefix tests/support/azurite/,package.json package-lock.json)
+	@command -v npm >/dev/null || { echo "npm is missing: make conformance needs Node.js 20 or newer, for the emulator of Azure's storage"; exit 1; }
+	mkdir -p $(AZURITE)
+	cp $^ $(AZURITE)
+	cd $(AZURITE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 $(BENCH_VENV)/.ready: tests/support/requirements-bench.txt
 	$(PYTHON) -m venv $(BENCH_VENV)

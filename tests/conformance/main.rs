@@ -4,6 +4,7 @@
 //! `../shared`) or a Python environment (`make venv`, `make conformance`) is missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod azure;
 mod derived;
 mod harness;
 mod harvest;
