@@ -9,10 +9,11 @@ use crate::{
     sensitive::{MEMBERS, job, members},
 };
 
-const KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU=";
+/// A key of 32 bytes.
+pub(crate) const KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU=";
 const LAKE: &str = "lake-sensitive";
 /// Another one.
-const OTHER: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDY=";
+pub(crate) const OTHER: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDY=";
 const NO_KEY: &str = "lake-sensitive are encrypted: `key` below [encryption]";
 
 fn keyed(home: &Home, arguments: &[&str]) -> Command {

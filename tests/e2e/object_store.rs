@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    encrypted::{KEY, OTHER as OTHER_KEY},
     harness::{Done, Home, Sandbox, workspace},
     schedule::{Scheduler, until},
 };
@@ -307,6 +308,33 @@ fn of_two_machines_that_publish_at_once_neither_loses_anything() {
     assert_eq!(home.duckdb_in("copy/the/lake", ROWS)[0], expected);
     let beta = home.duckdb_in("copy/the/lake", "SELECT count(*) AS n FROM beta.organization");
     assert_eq!(beta[0]["n"], expected["organizations"]);
+}
+
+#[test]
+fn an_encrypted_lake_in_a_store_keeps_its_key_on_every_machine() {
+    let (home, other, s3) = (Home::new(), Home::new(), S3::start());
+    let (_sandbox, url) = sandbox(&home);
+    let run = |home: &Home, key: Option<&str>| {
+        let mut command = s3.fhirvest(home, "acme", &url);
+        command.env("FHIRVEST__SENSITIVE", "true");
+        if let Some(key) = key {
+            command.env("FHIRVEST__ENCRYPTION__KEY__ENV", "LAKE_KEY").env("LAKE_KEY", key);
+        }
+        Done::from(command.output().unwrap())
+    };
+    run(&home, Some(KEY)).expect(0);
+    for machine in [&home, &other] {
+        for (key, says) in
+            [(None, "are encrypted: `key` below"), (Some(OTHER_KEY), "is not the one that the tables of")]
+        {
+            let refused = run(machine, key).expect(2).stderr;
+            assert!(refused.contains(says) && refused.contains("/the/lake-sensitive"), "{refused}");
+        }
+    }
+    // Another machine with the key reads what was known, and finds nothing new.
+    let report = run(&other, Some(KEY)).expect(0).report();
+    let told = report["changes"].as_array().unwrap();
+    assert!(!told.is_empty() && told.iter().all(|one| one["added"] == 0 && one["removed"] == 0), "{told:?}");
 }
 
 #[test]

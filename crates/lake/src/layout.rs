@@ -148,10 +148,10 @@ impl Lake {
                 let known = found.filter(|found| found.version == FORMAT);
                 known.map(Some).ok_or(LakeError::Format { path })
             }
-            // The first lakes did not say so, and were all public.
+            // The first lakes did not say so, and were all public folders.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let public = Description { version: FORMAT, sensitivity: Sensitivity::Public, key: None };
-                Ok(self.ledger_path().exists().then_some(public))
+                Ok((self.address.is_none() && self.ledger_path().exists()).then_some(public))
             }
             Err(error) => Err(LakeError::io("read", &path, error)),
         }
