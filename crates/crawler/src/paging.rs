@@ -117,7 +117,11 @@ pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, ma
     let step = match offset.unit {
         // More than was asked for are rows that came before.
         OffsetUnit::Matches => page.asked.map_or(page.matches, |asked| page.matches.min(asked)).max(1),
-        OffsetUnit::Count => page.asked.unwrap_or(page.matches).max(1),
+        // A page that is short, but not empty, may be all that the server gives at a time.
+        OffsetUnit::Count => match page.asked {
+            Some(asked) if page.matches == 0 || page.matches > asked => asked.max(1),
+            _ => page.matches.max(1),
+        },
         OffsetUnit::Pages => 1,
     };
     let next = current.saturating_add(step);
@@ -250,7 +254,9 @@ mod tests {
         for (offset, page, query, wanted) in [
             (offset(OffsetUnit::Matches, 0, None), counted(20, None), "_count=50", Ok("_count=50&_skip=20")),
             (offset(OffsetUnit::Matches, 0, None), counted(20, Some(40)), "_skip=20", Err(EndedBy::LastPage)),
-            (offset(OffsetUnit::Count, 0, None), counted(20, None), "_skip=50&_count=50", Ok("_count=50&_skip=100")),
+            (offset(OffsetUnit::Count, 0, None), counted(20, None), "_skip=50&_count=50", Ok("_count=50&_skip=70")),
+            (offset(OffsetUnit::Count, 0, None), counted(52, None), "_skip=50&_count=50", Ok("_count=50&_skip=100")),
+            (offset(OffsetUnit::Matches, 0, None), counted(52, None), "_skip=50&_count=50", Ok("_count=50&_skip=100")),
             (offset(OffsetUnit::Pages, 1, None), counted(20, Some(20)), "_count=50", Ok("_count=50&_skip=2")),
             (offset(OffsetUnit::Matches, 0, None), counted(0, None), "_skip=40", Err(EndedBy::LastPage)),
             (offset(OffsetUnit::Matches, 0, Some(59)), counted(20, None), "_skip=40", Err(EndedBy::Cap)),

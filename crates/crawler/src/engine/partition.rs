@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::atomic::Ordering,
 };
 
@@ -18,7 +19,7 @@ use url::Url;
 use super::{
     Crawl, ResourcePlan, advice,
     first::{found_by, gone, smaller},
-    sweep::Task,
+    sweep::{EMPTY_PAGES_AGAIN, Task},
 };
 use crate::{
     ending::EndedBy,
@@ -35,10 +36,6 @@ use crate::{
 /// Pages in a row with entries but nothing new after which a server is taken to serve everything again.
 const PAGES_WITHOUT_NEWS: u32 = 3;
 
-/// Empty pages in a row with a next link after which a server is taken to page for ever. An empty page in the middle is
-/// legal, and servers that filter after paging send many.
-const EMPTY_PAGES: u32 = 100;
-
 /// Ids read from the store in one go: bounds the memory of a look for an id.
 const IDS_AT_A_TIME: usize = 10_000;
 
@@ -48,7 +45,9 @@ const PAGES_AHEAD: usize = 3;
 
 /// Pages that were handed to the store, and what has become of those that it has committed.
 struct Taken<E> {
-    pages: VecDeque<(Pending<E>, bool, Option<u64>)>,
+    pages: VecDeque<(Pending<E>, Look, Option<u64>)>,
+    /// What the pages of this walk held, as hashes of their ids.
+    held: HashSet<u64>,
     without_news: u32,
     empty: u32,
     own: u64,
@@ -58,8 +57,25 @@ struct Taken<E> {
 
 impl<E> Default for Taken<E> {
     fn default() -> Self {
-        Self { pages: VecDeque::new(), without_news: 0, empty: 0, own: 0, again: 0, ascent: Ascent::default() }
+        Self {
+            pages: VecDeque::new(),
+            held: HashSet::new(),
+            without_news: 0,
+            empty: 0,
+            own: 0,
+            again: 0,
+            ascent: Ascent::default(),
+        }
     }
+}
+
+/// What a page looks like before it is committed.
+#[derive(Clone, Copy)]
+enum Look {
+    Empty,
+    /// It holds the same ids as another one of the same walk.
+    Repeated,
+    New,
 }
 
 /// A page that has been asked for.
@@ -93,6 +109,8 @@ struct Drive<'a> {
     trail: Trail,
     /// The walk that is going on began with the first page.
     from_first: bool,
+    /// It has come by something.
+    found: bool,
 }
 
 impl Drive<'_> {
@@ -122,8 +140,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             return self.file(task, &Partition { key, bucket, progress, resource_type }).await;
         }
         let mut restarts = progress.restarts;
-        let mut drive =
-            Drive { task, key: &key, bucket: &bucket, trail: Trail::new(&progress.trail), from_first: true };
+        let mut drive = Drive {
+            task,
+            key: &key,
+            bucket: &bucket,
+            trail: Trail::new(&progress.trail),
+            from_first: true,
+            found: false,
+        };
         let mut cursor = progress.cursor;
         loop {
             let from_first = cursor.is_none();
@@ -165,8 +189,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 (drive.trail, cursor) = (Trail::default(), None);
                 continue;
             }
-            // A smaller share has fewer pages, which may outlive the server's cursors.
-            if !drive.trail.is_empty() && is_lost(&error) && self.divide(&drive).await? {
+            // A smaller share has fewer pages, which may outlive the server's cursors: not one in which nothing was found,
+            // or it would be divided down to seconds.
+            if drive.found && !drive.trail.is_empty() && is_lost(&error) && self.divide(&drive).await? {
                 return Ok(Stop::Ended);
             }
             let (ended_by, detail) = last_word(&drive, &error, restarts);
@@ -264,8 +289,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             drive.trail.add(url_hash);
             let matches = found_by(&page, drive.plan());
             seen += matches;
+            drive.found |= matches > 0;
             most = most.max(matches);
-            taken.ascent.add(&suspicion::ids(&page.page, &drive.plan().resource_type));
+            let ids = suspicion::ids(&page.page, &drive.plan().resource_type);
+            taken.ascent.add(&ids);
+            let repeated =
+                !ids.is_empty() && !taken.held.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one(ids));
             let after = match self.after(drive, &mut taken, &page, (matches, seen, most), first).await? {
                 Ok(after) => after,
                 Err(error) => {
@@ -276,6 +305,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             first = false;
             // Entries without a resource, and resources that are of no use, bring no more than no entries do.
             let is_empty = page.page.entries.iter().all(|entry| entry.fault.is_some());
+            let look = match (is_empty, repeated) {
+                (true, _) => Look::Empty,
+                (false, true) => Look::Repeated,
+                (false, false) => Look::New,
+            };
             // What an operation counts is no count of this type.
             let total = page.page.total.filter(|_| !drive.is_everything());
             let (next, ended_by) = match &after {
@@ -296,14 +330,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 url_hash,
             };
             let Some(url) = next else {
-                taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
+                taken.pages.push_back((self.store.take(commit).await?, look, total));
                 self.drain(drive, &mut taken, 0).await?;
                 let ended_by = ended_by.unwrap_or(EndedBy::LastPage);
                 let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, &taken, total).await?;
                 return Ok(if unstable { Follow::Unstable } else { Follow::Ended(ended_by) });
             };
             let keep = async {
-                taken.pages.push_back((self.store.take(commit).await?, is_empty, total));
+                taken.pages.push_back((self.store.take(commit).await?, look, total));
                 self.drain(drive, &mut taken, PAGES_AHEAD).await
             };
             // Another page may have been begun than the one that follows: it is dropped then.
@@ -312,7 +346,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let (kept, arrived) = tokio::join!(keep, self.arrive(drive, coming));
             (fetched, ahead) = arrived;
             kept?;
-            if taken.without_news >= PAGES_WITHOUT_NEWS || taken.empty >= EMPTY_PAGES {
+            let only_empty = taken.empty >= drive.task.empty_pages.load(Ordering::Relaxed);
+            if only_empty {
+                drive.task.empty_pages.store(EMPTY_PAGES_AGAIN, Ordering::Relaxed);
+            }
+            if taken.without_news >= PAGES_WITHOUT_NEWS || only_empty {
                 self.drain(drive, &mut taken, 0).await?;
                 self.store.close(drive.key, Some(EndedBy::NoNewIds), None).await?;
                 return Ok(Follow::Ended(EndedBy::NoNewIds));
@@ -358,17 +396,17 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// Waits until no more than so many pages are being committed, and takes note of what became of the others.
     async fn drain(&self, drive: &Drive<'_>, taken: &mut Taken<S::Error>, ahead: usize) -> Result<(), S::Error> {
         while taken.pages.len() > ahead {
-            let Some((pending, is_empty, total)) = taken.pages.pop_front() else { return Ok(()) };
+            let Some((pending, look, total)) = taken.pages.pop_front() else { return Ok(()) };
             let counts = pending.await?;
             self.committed(drive.plan(), drive.key, counts, total);
             taken.own += counts.new_matches;
             taken.again += counts.duplicates + counts.variants;
-            (taken.without_news, taken.empty) = match (is_empty, counts.archived) {
-                (true, _) => (taken.without_news, taken.empty + 1),
+            (taken.without_news, taken.empty) = match (look, counts.archived) {
+                (Look::Empty, _) => (taken.without_news, taken.empty + 1),
                 // What an earlier walk or another partition has brought may come once more: no sign of a loop.
-                (false, 0) if taken.again <= self.of_others(drive, taken.own).await? => (0, 0),
-                (false, 0) => (taken.without_news + 1, 0),
-                (false, _) => (0, 0),
+                (Look::New, 0) if taken.again <= self.of_others(drive, taken.own).await? => (0, 0),
+                (_, 0) => (taken.without_news + 1, 0),
+                (_, _) => (0, 0),
             };
         }
         Ok(())

@@ -32,6 +32,13 @@ const FED_PER_SLOT: usize = 4;
 /// Ids in one partition of an id-read: what a kill may cost in repeated requests.
 const READS_IN_ONE: usize = 10;
 
+/// Empty pages in a row with a next link after which a server is taken to page for ever. An empty page in the middle is
+/// legal, and servers that filter after paging send many.
+const EMPTY_PAGES: u32 = 100;
+
+/// The same for the other searches of a type where that has happened once.
+pub(super) const EMPTY_PAGES_AGAIN: u32 = 3;
+
 /// The order that every server should be able to keep.
 const BY_ID: (&str, &str) = ("_sort", "_id");
 
@@ -47,6 +54,8 @@ pub(super) struct Task<'p> {
     pub(super) found: AtomicBool,
     /// The server's own order is not stable: searches ask for one.
     pub(super) sorted: AtomicBool,
+    /// Empty pages in a row that are followed.
+    pub(super) empty_pages: AtomicU32,
     /// Counting failed once: it is not asked for again.
     pub(super) no_counts: AtomicBool,
     /// Splitting did not help against refusals: it is not tried again.
@@ -64,6 +73,7 @@ impl<'p> Task<'p> {
             page_size: AtomicU32::new(plan.page_size.unwrap_or(0)),
             found: AtomicBool::new(false),
             sorted: AtomicBool::new(false),
+            empty_pages: AtomicU32::new(EMPTY_PAGES),
             no_counts: AtomicBool::new(false),
             no_refusal_splits: AtomicBool::new(false),
             least_answered: OnceLock::new(),
