@@ -491,7 +491,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             step,
             Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink | EndedBy::PageLimit)
         );
-        if incomplete && !drive.parts(false).is_empty() {
+        // A share in which nothing was found is not worth it.
+        if incomplete && seen > 0 && !drive.parts(false).is_empty() {
             step = Step::End(EndedBy::Split);
         }
         Ok(Ok(step))
