@@ -74,3 +74,34 @@ fn an_openapi_file_fills_in_what_is_missing_and_comments_stay() {
     assert!(sign_in.stdout.contains("still to fill in: auth.client_id"), "{}", sign_in.stdout);
     fhirvest(&["apis", "import", openapi.to_str().unwrap(), "--api", "highmark/nothing"]).expect(2);
 }
+
+/// From the catalogue's blanks to data: nothing is written by hand but the key.
+#[test]
+fn a_job_runs_in_an_environment_that_an_openapi_file_has_filled_in() {
+    let home = Home::new();
+    let sandbox = crate::harness::Sandbox::start(&home, &["--size", "20", "--api-key-env", "SANDBOX_KEY"]);
+    let shipped = crate::harness::workspace().join("config/apis/highmark.toml");
+    home.write("config/apis/highmark.toml", &std::fs::read_to_string(shipped).unwrap());
+    let url: url::Url = sandbox.url("highmark/provider-directory").parse().unwrap();
+    let openapi = serde_json::json!({
+        "swagger": "2.0", "schemes": ["http"], "host": url.authority(), "basePath": url.path(),
+        "securityDefinitions": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+        "paths": {"/Location": {"get": {}}, "/Endpoint": {"get": {}}},
+    });
+    let openapi = home.write("directory.json", &openapi.to_string());
+    home.write(
+        "jobs/mine.toml",
+        "version = 1\nname = \"mine\"\napi = \"highmark/provider-directory\"\nenvironment = \"production\"\nviews = [\"plan-net/location\"]\n\
+         [rate]\nrequests_per_second = 0\n[resources.Location]\n[resources.Endpoint]\n",
+    );
+    let fhirvest = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fhirvest"));
+        command.current_dir(home.path("")).env("HIGHMARK_API_KEY", "right").args(arguments);
+        crate::harness::Done::from(command.output().unwrap())
+    };
+    fhirvest(&["run", "mine"]).expect(2);
+    fhirvest(&["apis", "import", openapi.to_str().unwrap(), "--api", "highmark/provider-directory"]).expect(0);
+    let report = fhirvest(&["run", "mine", "--json"]).expect(0).report();
+    assert!(report["resources"].as_array().unwrap().iter().all(|kind| kind["status"] == "complete"), "{report}");
+    assert!(home.count("\"all\".location") > 0);
+}
