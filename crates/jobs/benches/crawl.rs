@@ -1,6 +1,6 @@
 //! What a crawl costs beside a client that only reads: the same pages of the same server, read and dropped, against
 //! crawled, deduplicated, archived and committed, without a limit on the rate. The sandbox is a process of its own. Prints
-//! wall and CPU times, their ratios, and the peak memory; with `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU
+//! wall and CPU times, their ratios, the peak memory, and how a crawl of two types keeps a pace; with `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU
 //! of `tests/support/crawl_by_hand.py`. `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are
 //! about 2.3 each; 432000 make a million).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use chrono::Utc;
 use fhirvest_crawler::{
     client,
     engine::{Crawl, ResourcePlan},
-    event::Silent,
+    event::{Event, EventSink, Silent},
     source::{Limits, Pace, Source},
 };
 use fhirvest_jobs::ledger::CrawlStore;
@@ -27,7 +27,7 @@ use tokio::{net::TcpListener, sync::watch};
 use url::Url;
 
 const TYPE: &str = "PractitionerRole";
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Says of a process of this program that it is the server, and how large.
 const SERVE: &str = "FHIRVEST_BENCH_SERVE";
@@ -121,6 +121,50 @@ async fn crawl(base: &Url) -> (Duration, u64) {
     (started.elapsed(), outcome.resources[0].counts.archived)
 }
 
+/// When requests were sent.
+#[derive(Default)]
+struct Sent(Mutex<Vec<Instant>>);
+
+impl EventSink for Sent {
+    fn event(&self, event: &Event) {
+        if let Event::Attempt { took, .. } = event {
+            self.0.lock().unwrap().extend(Instant::now().checked_sub(*took));
+        }
+    }
+}
+
+/// Requests a second of the crawl whose pace is measured, and the most at once after a pause.
+const RATE: u32 = 40;
+const BURST: u32 = 1;
+
+/// Crawls two types at a pace; says what the fullest second held, and how long it took beside requests / rate.
+async fn paced(base: &Url) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = camino::Utf8Path::from_path(folder.path()).unwrap();
+    let names = [TYPE, "Practitioner"];
+    let types = names.iter().map(|name| (*name).to_owned()).collect();
+    let store = Arc::new(CrawlStore::open(folder, &types, &BTreeSet::new()).unwrap());
+    let (source, limits, sent) = (Source::new(base.clone()), Limits::default(), Arc::new(Sent::default()));
+    let (_keep, cancel) = watch::channel(false);
+    let pace = Pace { requests_per_second: f64::from(RATE), burst: BURST, concurrency: 2 };
+    let started = Instant::now();
+    let fetcher = client(&source, pace, &limits, Arc::default(), Utc::now, sent.clone(), cancel).unwrap();
+    let plans = names.map(|name| ResourcePlan { page_size: Some(500), ..ResourcePlan::new(name) });
+    Crawl::new(fetcher, store, source, limits, 2, Arc::new(Silent)).run(&plans).await.unwrap();
+    let took = started.elapsed().as_secs_f64();
+    let mut times = sent.0.lock().unwrap().clone();
+    times.sort_unstable();
+    let within =
+        |start: &Instant| times.iter().filter(|at| *at >= start && **at - *start < Duration::from_secs(1)).count();
+    let fullest = times.iter().map(within).max().unwrap_or(0);
+    let ideal = times.len() as f64 / f64::from(RATE);
+    format!(
+        "{} requests of two types at {RATE}/s, burst {BURST}: {fullest} in the fullest second, {took:.2} s, {:.3} x requests/rate",
+        times.len(),
+        took / ideal
+    )
+}
+
 /// The CPU seconds of this process so far, user and system, as Linux tells them in hundredths.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
@@ -169,8 +213,14 @@ fn main() {
             crawls.push(crawled);
         }
     });
-    let (bare, crawl) = (bares.iter().min().unwrap(), crawls.iter().min().unwrap());
-    println!("best of {ROUNDS}: ratio {:.2}", crawl.as_secs_f64() / bare.as_secs_f64());
+    let of = |times: &mut Vec<Duration>, place: usize| {
+        times.sort_unstable();
+        times[place].as_secs_f64()
+    };
+    for (name, place) in [("best", 0), ("median", ROUNDS / 2)] {
+        println!("{name} of {ROUNDS}: ratio {:.2}", of(&mut crawls, place) / of(&mut bares, place));
+    }
+    println!("{}", runtime.block_on(paced(base)));
     println!("peak memory of both clients: {} MiB", peak().unwrap_or_default());
     if let Some(told) = by_hand(base) {
         println!("by hand in Python, to Parquet: {told}");
