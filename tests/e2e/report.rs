@@ -220,16 +220,19 @@ fn the_help_desk_is_told_code_and_time_and_nothing_of_a_person() {
 fn a_text_file_has_the_numbers_and_a_program_gets_the_report_whatever_it_does_with_it() {
     let home = Home::new();
     let told = home.path("told.json");
+    // It takes the notice and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     home.write(
         "jobs/a.toml",
         &format!(
             "version = 1\napi = \"highmark/provider-directory\"\nviews = [\"plan-net/location\"]\n[resources.Location]\n[notify]\nwhen = \
-             \"always\"\ncommand = [\"sh\", \"-c\", \"cat > {}; exit 9\"]\nwebhook = {{ url = \"http://127.0.0.1:1/\" }}\n",
-            told.display()
+             \"always\"\ncommand = [\"sh\", \"-c\", \"cat > {}; exit 9\"]\ntimeout = \"5s\"\nwebhook = {{ url = \"http://{}/\" }}\n",
+            told.display(),
+            silent.local_addr().unwrap()
         ),
     );
     let done = home.run(&["run", "--json", "--metrics-dir", "prom"]).expect(0);
-    assert!(done.stderr.contains("the notification did not arrive"), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("the notification did not arrive").count(), 2, "{}", done.stderr);
     let notice: Value = serde_json::from_str(&std::fs::read_to_string(told).unwrap()).unwrap();
     assert_eq!(notice, done.report());
     let text = std::fs::read_to_string(home.path("prom/fhirvest-a.prom")).unwrap();
