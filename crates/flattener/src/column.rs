@@ -18,6 +18,7 @@ use crate::{
     arena::Value,
     evaluate::{Evaluator, Item},
     flattener::Filling,
+    number::Decimal,
 };
 
 /// The type of a column's values.
@@ -177,24 +178,17 @@ impl Builder {
         let within = |start: u32, end: u32| items.get(start as usize..end as usize).unwrap_or_default();
         if let Some(lists) = &mut self.list {
             for row in rows {
-                let node = if let Filling::Node(node) = row { [Item::Node(node)] } else { [Item::Boolean(false)] };
                 misfits += u64::from(matches!(row, Filling::Misfit));
-                let values = match row {
-                    Filling::Nothing | Filling::Misfit => &[],
-                    Filling::Node(_) => &node[..],
-                    Filling::Items(start, end) => within(start, end),
-                };
+                let one = alone(row);
+                let values = if let Filling::Items(start, end) = row { within(start, end) } else { one.as_slice() };
                 lists.lengths.push(values.len());
                 let fits = |item: &Item<'_>| self.values.push(evaluator, Some(*item), json);
                 misfits += values.iter().map(fits).map(|fits| u64::from(!fits)).sum::<u64>();
             }
             return misfits;
         }
-        let first = |row| match row {
-            Filling::Nothing | Filling::Misfit => None,
-            Filling::Node(node) => Some(Item::Node(node)),
-            Filling::Items(start, end) => within(start, end).first().copied(),
-        };
+        let first =
+            |row| if let Filling::Items(start, end) = row { within(start, end).first().copied() } else { alone(row) };
         match &mut self.values {
             Values::Text(builder) => rows.for_each(|row| match first(row) {
                 Some(item) if text(evaluator, item, json, |text| builder.append_value(text)).is_some() => {}
@@ -304,6 +298,16 @@ impl Values {
             Self::Decimal(builder, _, _) => Arc::new(builder.finish()),
             Self::Binary(builder) => Arc::new(builder.finish()),
         }
+    }
+}
+
+/// The value of a cell that has none among the items.
+#[inline]
+fn alone<'p>(row: Filling) -> Option<Item<'p>> {
+    match row {
+        Filling::Node(node) => Some(Item::Node(node)),
+        Filling::Place(place) => Some(Item::Number(Decimal::whole(i64::from(place)))),
+        Filling::Nothing | Filling::Items(..) | Filling::Misfit => None,
     }
 }
 

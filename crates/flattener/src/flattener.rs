@@ -187,6 +187,8 @@ pub(crate) enum Filling {
     Nothing,
     /// One element.
     Node(u32),
+    /// A place in a list: `%rowIndex`.
+    Place(u32),
     /// The values between two places among the items.
     Items(u32, u32),
     /// A value of another type than the expression can deal with.
@@ -374,6 +376,14 @@ impl Evaluator<'_> {
             };
         }
         let start = items.len();
+        match source {
+            Source::Operation(Operation::RowIndex) if !cell.collection => return Ok(Filling::Place(focus.row_index())),
+            Source::Operation(Operation::Text(text)) => {
+                items.push(Item::Literal(text));
+                return Ok(Filling::Items(place(start), place(start + 1)));
+            }
+            _ => {}
+        }
         let read = self.items(source, focus, &mut |item| {
             items.push(item);
             Ok(true)

@@ -52,6 +52,11 @@ impl<'p> Focus<'p> {
         Self { item, row_index, context, place: 0 }
     }
 
+    /// `%rowIndex`.
+    pub(crate) fn row_index(self) -> u32 {
+        self.row_index
+    }
+
     /// At one of the values that a function goes through.
     fn within(self, item: Item<'p>, place: u32) -> Self {
         Self { item: Some(item), place, ..self }
