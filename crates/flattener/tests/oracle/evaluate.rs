@@ -1,5 +1,7 @@
 //! The slow evaluator: FHIRPath by the words of the specification, a whole collection at each step.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use crate::expression::Expression as E;
@@ -23,6 +25,29 @@ pub(crate) fn field(of: &Value, name: &str) -> Collection {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(list)) => list.iter().filter(|value| !value.is_null()).cloned().collect(),
         Some(value) => vec![value.clone()],
+    }
+}
+
+/// The names of an extension's value here.
+const VALUES: [&str; 3] = ["valueString", "valueInteger", "valueBoolean"];
+
+/// How many elements there are in a value.
+fn below(value: &Value) -> usize {
+    let Value::Object(fields) = value else { return 0 };
+    let elements = fields.keys().filter(|name| *name != "resourceType").flat_map(|name| field(value, name));
+    elements.map(|element| 1 + below(&element)).sum()
+}
+
+/// Part by part; open where one has no more of them and all were equal.
+fn dates(a: &str, b: &str) -> Option<Ordering> {
+    let (mut left, mut right) = (a.split('-'), b.split('-'));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Some(Ordering::Equal),
+            (Some(a), Some(b)) if a == b => {}
+            (Some(a), Some(b)) => return Some(a.cmp(b)),
+            _ => return None,
+        }
     }
 }
 
@@ -72,6 +97,28 @@ pub(crate) fn evaluate(expression: &E, focus: Focus<'_>) -> Result<Collection, R
         E::Text(text) => vec![(*text).into()],
         E::Integer(number) => vec![(*number).into()],
         E::Boolean(value) => vec![(*value).into()],
+        E::ValueIs(of, _, wanted) => {
+            let values = evaluate(of, focus)?;
+            let names =
+                values.iter().flat_map(|value| VALUES.into_iter().filter(|name| !field(value, name).is_empty()));
+            let is: Collection = names.map(|name| (name == *wanted).into()).collect();
+            some(single(is)?)
+        }
+        E::ValueAs(of, _, name) => {
+            some(single(evaluate(of, focus)?.iter().flat_map(|value| field(value, name)).collect())?)
+        }
+        E::Descendants(of) => vec![evaluate(of, focus)?.iter().map(below).sum::<usize>().into()],
+        E::Dates(left, operator, date) => {
+            let order = text(evaluate(left, focus)?)?.and_then(|left| dates(&left, date));
+            some(order.map(|order| match *operator {
+                "=" => order.is_eq(),
+                "!=" => order.is_ne(),
+                "<" => order.is_lt(),
+                "<=" => order.is_le(),
+                ">" => order.is_gt(),
+                _ => order.is_ge(),
+            }))
+        }
         E::Child(of, name) | E::ValueOf(of, _, name) => {
             evaluate(of, focus)?.iter().flat_map(|value| field(value, name)).collect()
         }

@@ -1,6 +1,9 @@
 //! Random expressions of which the types are known, and their text.
 
-use crate::{dice::Dice, resource::TEXTS};
+use crate::{
+    dice::Dice,
+    resource::{DATES, TEXTS},
+};
 
 /// What an expression gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,6 +11,7 @@ pub(crate) enum Type {
     Text,
     Integer,
     Boolean,
+    Date,
     Patient,
     Name,
     Point,
@@ -25,6 +29,7 @@ impl Type {
                 ("name", Self::Name),
                 ("gender", Self::Text),
                 ("active", Self::Boolean),
+                ("birthDate", Self::Date),
                 ("multipleBirthInteger", Self::Integer),
                 ("telecom", Self::Point),
                 ("identifier", Self::Identifier),
@@ -38,7 +43,7 @@ impl Type {
             Self::Contact => &[("name", Self::Name), ("telecom", Self::Point)],
             Self::Extension => &[("url", Self::Text)],
             Self::Reference => &[("reference", Self::Text)],
-            Self::Text | Self::Integer | Self::Boolean => &[],
+            Self::Text | Self::Integer | Self::Boolean | Self::Date => &[],
         }
     }
 }
@@ -58,6 +63,13 @@ pub(crate) enum Expression {
     Extension(Box<Self>, &'static str),
     /// `.value.ofType(type)` of an extension, and its name in JSON.
     ValueOf(Box<Self>, &'static str, &'static str),
+    /// `value is type` of an extension, and the value's name in JSON; `value.as(type)`.
+    ValueIs(Box<Self>, &'static str, &'static str),
+    ValueAs(Box<Self>, &'static str, &'static str),
+    /// `.descendants().count()`.
+    Descendants(Box<Self>),
+    /// A comparison with a date.
+    Dates(Box<Self>, &'static str, &'static str),
     /// A function without arguments of a whole collection: exists, empty, count, not.
     Of(Box<Self>, &'static str),
     ExistsWhere(Box<Self>, Box<Self>),
@@ -90,6 +102,10 @@ impl Expression {
             E::Part(parent, name, Some(number)) => of(parent, format!("{name}({number})")),
             E::Part(parent, name, None) | E::Of(parent, name) => of(parent, format!("{name}()")),
             E::Extension(parent, url) => of(parent, format!("extension('{url}')")),
+            E::ValueIs(parent, name, _) => format!("({} is {name})", of(parent, "value".to_owned())),
+            E::ValueAs(parent, name, _) => of(parent, format!("value.as({name})")),
+            E::Descendants(parent) => of(parent, "descendants().count()".to_owned()),
+            E::Dates(left, operator, date) => format!("({} {operator} @{date})", left.text()),
             E::ValueOf(parent, name, _) => of(parent, format!("value.ofType({name})")),
             E::ExistsWhere(parent, condition) => of(parent, format!("exists({})", condition.text())),
             E::AllWhere(parent, condition) => of(parent, format!("all({})", condition.text())),
@@ -174,7 +190,7 @@ pub(crate) fn boolean(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
         };
     }
     let less = depth - 1;
-    match dice.roll(12) {
+    match dice.roll(14) {
         0 | 1 => boolean(dice, from, 0),
         2 => {
             let operator = dice.one_of(&["and", "or", "xor", "implies"]);
@@ -207,6 +223,15 @@ pub(crate) fn boolean(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
             let (one, two) = (boolean(dice, from, less), boolean(dice, from, less));
             E::If(boxed(boolean(dice, from, less)), boxed(one), boxed(two))
         }
+        11 if matches!(from, Type::Patient | Type::Date) => {
+            let of = if from == Type::Date { E::This } else { E::Child(boxed(E::This), "birthDate") };
+            E::Dates(boxed(of), dice.one_of(&["=", "!=", "<", "<=", ">", ">="]), dice.one_of(&DATES))
+        }
+        12 if matches!(from, Type::Patient | Type::Extension) => {
+            let (name, json) =
+                dice.one_of(&[("string", "valueString"), ("integer", "valueInteger"), ("boolean", "valueBoolean")]);
+            E::ValueIs(boxed(extension(from)), name, json)
+        }
         _ => leaf(dice, from, Type::Boolean, less),
     }
 }
@@ -238,19 +263,31 @@ pub(crate) fn text(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
             E::Key(boxed(of), dice.one_of(&[None, Some("Practitioner"), Some("Organization")]))
         }
         7 if from == Type::Patient => E::ResourceKey,
+        8 if matches!(from, Type::Patient | Type::Extension) => {
+            E::ValueAs(boxed(extension(from)), "string", "valueString")
+        }
         _ => leaf(dice, from, Type::Text, less),
     }
 }
 
+/// One extension of a patient, or the focus.
+fn extension(from: Type) -> E {
+    if from == Type::Extension {
+        return E::This;
+    }
+    E::Part(boxed(E::Child(boxed(E::This), "extension")), "first", None)
+}
+
 pub(crate) fn integer(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
     let less = depth.saturating_sub(1);
-    match dice.roll(if depth == 0 { 3 } else { 7 }) {
+    match dice.roll(if depth == 0 { 3 } else { 8 }) {
         0 => E::Integer(i64::try_from(dice.roll(5)).unwrap_or(0)),
         1 => leaf(dice, from, Type::Integer, less),
         2 => E::Of(boxed(path(dice, from, less).0), "count"),
         3 => E::Function(boxed(text(dice, from, less)), "length", Vec::new()),
         4 => E::Function(boxed(text(dice, from, less)), "indexOf", vec![E::Text(dice.one_of(&TEXTS))]),
         5 => E::RowIndex,
+        6 => E::Descendants(boxed(path(dice, from, less).0)),
         _ => {
             let operator = dice.one_of(&["+", "-", "*", "div", "mod"]);
             E::Binary(boxed(integer(dice, from, less)), operator, boxed(integer(dice, from, less)))

@@ -6,6 +6,9 @@ use crate::dice::Dice;
 
 pub(crate) const TEXTS: [&str; 8] = ["a", "Ann", "O'Neill", "é", "phone", "usual", "x y", "Ann a"];
 
+/// Of all precisions: two of them may be open to each other.
+pub(crate) const DATES: [&str; 5] = ["1974-12-25", "1974-12", "1974", "1975-01", "2000-06-01"];
+
 /// What makes a field's value.
 type Make = fn(&mut Dice<'_>) -> Value;
 
@@ -59,6 +62,7 @@ pub(crate) fn random(dice: &mut Dice<'_>) -> Value {
             ("id", |dice| dice.one_of(&["1", "p-2"]).into()),
             ("active", |dice| (dice.roll(2) == 1).into()),
             ("gender", text),
+            ("birthDate", |dice| dice.one_of(&DATES).into()),
             ("multipleBirthInteger", |dice| dice.roll(4).into()),
             ("name", |dice| list(dice, 3, name)),
             ("telecom", |dice| list(dice, 3, point)),
