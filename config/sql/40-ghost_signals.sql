@@ -6,6 +6,22 @@
 -- shared-phone (one number at more than 20 practices); many-locations (one practitioner at more than 10); stale (not
 -- updated for two years before the newest of its table). Example:
 --   SELECT source, signal, count(*) FROM "all".ghost_signals GROUP BY ALL ORDER BY ALL;
+WITH referring AS (
+  SELECT role.id AS role_id, 'Practitioner' AS kind, role.practitioner_id AS id, role.practitioner_ref AS reference
+  FROM {source}.practitioner_role AS role
+  UNION ALL
+  SELECT role.id, 'Organization', role.organization_id, role.organization_ref FROM {source}.practitioner_role AS role
+  UNION ALL
+  SELECT place.role_id, 'Location', place.location_id, place.location_ref FROM {source}.role_location AS place
+  UNION ALL
+  SELECT member.role_id, 'Organization', member.network_id, member.network_ref FROM {source}.role_network AS member
+), known AS (
+  SELECT 'Practitioner' AS kind, practitioner.id FROM {source}.practitioner AS practitioner
+  UNION ALL SELECT 'Location', location.id FROM {source}.location AS location
+  UNION ALL SELECT 'Organization', organization.id FROM {source}.organization AS organization
+  -- A network is an Organization with a table of its own.
+  UNION ALL SELECT 'Organization', network.id FROM {source}.network AS network
+)
 SELECT 'practitioner-without-role' AS signal, 'Practitioner' AS resource_type, practitioner.id, practitioner.npi AS detail
 FROM {source}.practitioner AS practitioner
 WHERE NOT EXISTS (SELECT 1 FROM {source}.practitioner_role AS role WHERE role.practitioner_id = practitioner.id)
@@ -16,23 +32,9 @@ UNION ALL
 SELECT 'role-without-network', 'PractitionerRole', role.id, NULL FROM {source}.practitioner_role AS role
 WHERE NOT EXISTS (SELECT 1 FROM {source}.role_network AS member WHERE member.role_id = role.id)
 UNION ALL
-SELECT 'dangling-reference', 'PractitionerRole', role.id, role.practitioner_ref FROM {source}.practitioner_role AS role
-WHERE role.practitioner_id IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM {source}.practitioner AS practitioner WHERE practitioner.id = role.practitioner_id)
-UNION ALL
-SELECT 'dangling-reference', 'PractitionerRole', role.id, role.organization_ref FROM {source}.practitioner_role AS role
-WHERE role.organization_id IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM {source}.organization AS organization WHERE organization.id = role.organization_id)
-  AND NOT EXISTS (SELECT 1 FROM {source}.network AS network WHERE network.id = role.organization_id)
-UNION ALL
-SELECT 'dangling-reference', 'PractitionerRole', place.role_id, place.location_ref FROM {source}.role_location AS place
-WHERE place.location_id IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM {source}.location AS location WHERE location.id = place.location_id)
-UNION ALL
-SELECT 'dangling-reference', 'PractitionerRole', member.role_id, member.network_ref FROM {source}.role_network AS member
-WHERE member.network_id IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM {source}.network AS network WHERE network.id = member.network_id)
-  AND NOT EXISTS (SELECT 1 FROM {source}.organization AS organization WHERE organization.id = member.network_id)
+SELECT 'dangling-reference', 'PractitionerRole', referring.role_id, referring.reference FROM referring
+WHERE referring.id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM known WHERE known.kind = referring.kind AND known.id = referring.id)
 UNION ALL
 SELECT 'invalid-npi', 'Practitioner', practitioner.id, practitioner.npi FROM {source}.practitioner AS practitioner
 WHERE practitioner.npi IS NOT NULL AND NOT npi_valid(practitioner.npi)
