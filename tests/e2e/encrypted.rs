@@ -39,6 +39,8 @@ fn tables_are_read_with_the_key_and_only_with_it() {
     let sandbox = members(&home, &[]);
     let first = run(&home, &["run", "members", "--json"]).expect(0);
     assert!(!format!("{}{}", first.stdout, first.stderr).contains(KEY));
+    let next = first.report()["next_step"].as_str().unwrap().to_owned();
+    assert!(next.contains("add_parquet_key") && next.contains(".read ./lake-sensitive/views.sql"), "{next}");
     let first = first.report()["run"].as_str().unwrap().to_owned();
     drop(sandbox);
 

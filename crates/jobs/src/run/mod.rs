@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use fhirvest_crawler::{ending::Status, engine::ResourceOutcome, event::EventSink};
-use fhirvest_lake::{Lake, LakeError, Sensitivity, remote::RemoteError};
+use fhirvest_lake::{Lake, LakeError, Sensitivity, encryption::KEY_NAME, remote::RemoteError};
 use tracing::Instrument;
 
 pub(crate) use crawl::client;
@@ -509,7 +509,15 @@ impl Session<'_> {
 /// What to do after a run.
 fn next_step(report: &RunReport, lake: &Lake) -> String {
     if report.exit_code == Exit::Done {
-        return format!("duckdb -init {}", lake.shown_views_sql(&report.lake));
+        let views = lake.shown_views_sql(&report.lake);
+        return match lake.key() {
+            None => format!("duckdb -init {views}"),
+            // DuckDB asks for the key before it makes the views.
+            Some(_) => format!(
+                "duckdb -cmd \"PRAGMA add_parquet_key('{KEY_NAME}', getenv('FHIRVEST_LAKE_KEY'))\" -cmd \".read {views}\", with \
+                 the key in that variable"
+            ),
+        };
     }
     let well = |status| matches!(status, Status::Complete | Status::Empty);
     // A type that the server does not know is no fault, unless it knows none.
