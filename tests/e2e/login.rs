@@ -244,3 +244,27 @@ fn what_nobody_signs_in_to_is_told() {
     let done = home.run(&["login", "highmark/patient-access"]).expect(2);
     assert!(done.stderr.contains("built-in sandbox here"), "{}", done.stderr);
 }
+
+#[test]
+fn a_registered_address_is_the_one_that_is_listened_at() {
+    let home = Home::new();
+    let sandbox = sandbox(&home, &[]);
+    job(&home, &sandbox, 0);
+    // Below the ports that systems give out by themselves, so that nobody else takes it meanwhile.
+    let first = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap();
+    let free = |port| Some((std::net::TcpListener::bind(("127.0.0.1", port)).ok()?, port));
+    let (taken, port) = (first..30_000).find_map(free).unwrap();
+    let registered = format!("http://127.0.0.1:{port}/back/from/sign-in");
+    let text = std::fs::read_to_string(home.path("jobs/members.toml")).unwrap();
+    home.write("jobs/members.toml", &text.replace("scopes =", &format!("redirect_uri = \"{registered}\", scopes =")));
+    let mut command = home.fhirvest(&["login", "members", "--no-browser"]);
+    let done = Done::from(command.env("CLIENT_SECRET", "right").output().unwrap()).expect(6);
+    assert!(done.stderr.contains(&format!("127.0.0.1:{port} cannot be listened on")), "{}", done.stderr);
+
+    drop(taken);
+    let login = Login::begin(&home, &[]);
+    assert_eq!(login.parameters()["redirect_uri"], registered);
+    let address = login.decide("allow");
+    assert!(address.starts_with(&registered), "{address}");
+    login.come_back(&address).expect(0);
+}
