@@ -30,6 +30,7 @@ fn the_suggestion_fits_what_the_server_does() {
         (vec![], "_sort = \"_id\""),
         (vec!["--platform", "intersystems"], "daterange"),
         (vec!["--platform", "abacus"], "strategy = \"offset\""),
+        (vec!["--platform", "opala"], "first_page_only"),
         (vec!["--fault", "ignores-sort"], "page_size = 1000"),
     ] {
         let (home, done) = check(&platform);

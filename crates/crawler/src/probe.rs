@@ -60,7 +60,8 @@ pub struct TypeFindings {
     pub page_ceiling: Option<u64>,
     /// Whether a large `_count` is answered with nothing.
     pub large_page_empty: bool,
-    /// The shape of the next link: `absolute`, `relative`, `other-origin`, `none`, `last-page`.
+    /// The shape of the next link: `absolute`, `relative`, `other-origin`, `none`, `last-page`; `dead` where it leads to
+    /// no other page.
     pub next_link: String,
     /// Whether `_lastUpdated` filters: the impossible finds nothing, and ever since 1900 something.
     pub last_updated_honoured: bool,
@@ -162,6 +163,9 @@ pub async fn resource<T: Transport>(
     };
     found.searchable = true;
     found.next_link = next_link(source, &first);
+    if probe.is_dead_end(&first).await? {
+        found.next_link = "dead".into();
+    }
     let counted = probe.ask(&[("_summary", "count")]).await?;
     found.count_supported = counted.as_ref().is_ok_and(|page| page.page.total.is_some());
     found.total = counted.ok().and_then(|page| page.page.total).or(first.page.total);
@@ -181,7 +185,7 @@ pub async fn resource<T: Transport>(
     found.sort_honoured = probe.sorts().await?;
     let unknown = probe.ask(&[("fhirvest-no-such-parameter", IMPOSSIBLE), ("_count", "2")]).await?;
     found.ignores_unknown = unknown.is_ok_and(|page| probe.matches(&page) > 0);
-    if found.next_link == "none" || found.next_link == "other-origin" {
+    if ["none", "dead", "other-origin"].contains(&&*found.next_link) {
         found.offset = probe.offset().await?;
     }
     found.requests = probe.requests;
@@ -255,14 +259,30 @@ struct Probe<'a, T> {
 }
 
 impl<T: Transport> Probe<'_, T> {
+    /// Whether the next link of a page leads to no other page: it is refused, or brings the same again.
+    async fn is_dead_end(&mut self, page: &Fetched) -> Result<bool, FetchError> {
+        let link = page.page.link("next").map(str::trim).filter(|link| !link.is_empty());
+        let Some(url) = link.and_then(|link| paging::resolve(self.source, link, &page.url)) else { return Ok(false) };
+        let known = suspicion::ids(&page.page, &self.plan.resource_type);
+        let next = self.get(&url).await?;
+        Ok(next.map_or(true, |next| {
+            let ids = suspicion::ids(&next.page, &self.plan.resource_type);
+            !ids.is_empty() && ids.iter().all(|id| known.contains(id))
+        }))
+    }
+
     /// A page, or why there is none.
     async fn ask(&mut self, changed: &[(&str, &str)]) -> Result<Result<Fetched, String>, FetchError> {
         let base = crate::engine::search_of(self.plan);
         let Ok(url) = self.source.absolute(&suspicion::with(&base, changed)) else {
             return Ok(Err("the base URL is no address".into()));
         };
+        self.get(&url).await
+    }
+
+    async fn get(&mut self, url: &Url) -> Result<Result<Fetched, String>, FetchError> {
         self.requests += 1;
-        match self.fetcher.page_within(&url, 1).await {
+        match self.fetcher.page_within(url, 1).await {
             Ok(page) => Ok(Ok(page)),
             Err(FetchError::Refused(refusal)) => Ok(Err(refusal.message)),
             Err(FetchError::Unavailable { reason, answered: true, .. }) => Ok(Err(reason)),
@@ -367,12 +387,12 @@ impl TypeFindings {
             let by = if param == "page" { ", by = \"pages\"" } else { "" };
             lines.push(format!("offset = {{ param = \"{param}\"{by} }}"));
             "there are no usable next links, and this parameter pages"
-        } else if self.next_link == "none" && self.last_updated_honoured {
+        } else if ["none", "dead"].contains(&&*self.next_link) && self.last_updated_honoured {
             lines.push(format!("page_size = {size}"));
             lines.push("strategy = \"daterange\"".to_owned());
             lines.push(format!("daterange = {{ max_bucket = {size} }}"));
             lines.push("first_page_only = true".to_owned());
-            "there are no next links and no parameter that pages: windows that fit on one page"
+            "there are no next links that live and no parameter that pages: windows that fit on one page"
         } else {
             lines.push(format!("page_size = {size}"));
             lines.push(sorted.to_owned());
@@ -418,6 +438,7 @@ mod tests {
             (TypeFindings { searchable: false, ..plain.clone() }, "daterange"),
             (TypeFindings { searchable: false, last_updated_honoured: false, ..plain.clone() }, "id-read"),
             (TypeFindings { next_link: "none".into(), offset: Some("page".into()), ..plain.clone() }, "by = \"pages\""),
+            (TypeFindings { next_link: "dead".into(), ..plain.clone() }, "first_page_only"),
             (TypeFindings { next_link: "none".into(), ..plain }, "first_page_only"),
         ] {
             let (snippet, _) = found.suggestion();
