@@ -420,7 +420,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         taken: &Taken<S::Error>,
         total: Option<u64>,
     ) -> Result<bool, S::Error> {
-        let told = total.is_some_and(|total| total > 0 && taken.own >= total);
+        let told = total.is_some_and(|total| total > 0 && taken.own == total);
         let ordered = drive.is_everything() || taken.ascent.holds() || told;
         Ok(!ordered && taken.again > self.of_others(drive, taken.own).await?)
     }
