@@ -366,26 +366,30 @@ fn files(catalog: &Catalog, table: &Snapshot, past: bool) -> String {
 
 /// Reads files of one shape.
 fn read(catalog: &Catalog, files: &[String]) -> String {
-    read_parquet(catalog, files, "")
+    if catalog.encrypted {
+        return decrypted(catalog, files);
+    }
+    format!("read_parquet([{}], {HIVE})", list(catalog, files))
 }
 
 /// Reads files whose columns may have changed over time.
 fn read_all(catalog: &Catalog, files: &[String]) -> String {
-    read_parquet(catalog, files, "union_by_name = true, ")
+    if catalog.encrypted {
+        return decrypted(catalog, files);
+    }
+    format!("read_parquet([{}], union_by_name = true, {HIVE})", list(catalog, files))
 }
 
-/// DuckDB fails on filters that reach the columns of an encrypted file, and so on joins and on `ORDER BY … LIMIT`. None
-/// passes a window over all rows.
-fn read_parquet(catalog: &Catalog, files: &[String], options: &str) -> String {
-    let files = list(catalog, files);
-    if !catalog.encrypted {
-        return format!("read_parquet([{files}], {options}{HIVE})");
-    }
+/// Reads encrypted files of any shapes. DuckDB fails on filters that reach their columns, and so on joins and on
+/// `ORDER BY … LIMIT`: none passes a window over all rows. DuckDB 1.5 fails on `union_by_name` too: each is read by itself.
+fn decrypted(catalog: &Catalog, files: &[String]) -> String {
     let key = literal(KEY_NAME);
-    format!(
-        "(SELECT * FROM read_parquet([{files}], {options}{HIVE}, encryption_config = {{footer_key: {key}}}) \
-         QUALIFY row_number() OVER () > 0)"
-    )
+    let read = |file: &String| {
+        let path = literal(catalog.root.join(file).as_str());
+        format!("SELECT * FROM read_parquet([{path}], {HIVE}, encryption_config = {{footer_key: {key}}})")
+    };
+    let all = files.iter().map(read).collect::<Vec<_>>().join(" UNION ALL BY NAME ");
+    format!("(SELECT * FROM ({all}) QUALIFY row_number() OVER () > 0)")
 }
 
 fn list(catalog: &Catalog, files: &[String]) -> String {
