@@ -17,7 +17,7 @@ pub enum Event {
         url: String,
         /// The HTTP status; none where no answer came.
         status: Option<u16>,
-        /// From sending to the last byte.
+        /// From sending to the last byte, without what it waited for a token or for its host's turn.
         took: Duration,
         /// Bytes of the decompressed body.
         bytes: usize,

@@ -1,16 +1,16 @@
 //! Asks until there is an answer, within limits: judgement is [`crate::judgement`], the length of waits is
 //! [`crate::backoff_delay`], and this is the loop. It stands outside of the limiter, so that every attempt pays.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fhirvest_fhir::bundle::{Page, ScanError, scan};
 use futures_util::StreamExt;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 use url::Url;
 
 use crate::{
@@ -189,10 +189,10 @@ impl<T: Transport> Retrying<T> {
                 return Err(FetchError::Cancelled);
             }
             attempts += 1;
-            #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
             let started = Instant::now();
             let answer = self.or_cancelled(self.inner.open(request)).await?;
-            let (took, url) = (started.elapsed(), shown(&request.url));
+            let took = request.sent.take().unwrap_or(started).elapsed();
+            let url = shown(&request.url);
             let (after, reason, answered) = match answer {
                 Ok(incoming) => {
                     let status = Some(incoming.status);
@@ -273,10 +273,9 @@ impl<T: Transport> Retrying<T> {
         attempts: u32,
         announce: &mut Option<Announce>,
     ) -> (Verdict, Option<Fetched>, bool) {
-        #[allow(clippy::disallowed_methods, reason = "measures a duration for the log")]
         let started = Instant::now();
         let answer = self.inner.send(request).await;
-        let took = started.elapsed();
+        let took = request.sent.take().unwrap_or(started).elapsed();
         match answer {
             Ok(reply) => {
                 let bytes = reply.body.len();

@@ -1,7 +1,11 @@
 //! One request, one reply. What retries, paces and authorizes are decorators around this seam; the scripted transport
 //! of the tests is its other end.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -10,6 +14,7 @@ use futures_util::{
 };
 use reqwest::header::HeaderMap;
 use secrecy::SecretString;
+use tokio::time::Instant;
 use url::Url;
 
 /// A request: GET, but for a token.
@@ -25,6 +30,26 @@ pub struct Request {
     pub bearer: Option<SecretString>,
     /// What is posted for a token.
     pub form: Option<Form>,
+    /// When it left.
+    pub sent: Sent,
+}
+
+/// When a request left, once it had waited for a token and for its host's turn: what it took is counted from there. The
+/// clones of a request share it, and each attempt notes it anew.
+#[derive(Debug, Clone, Default)]
+pub struct Sent(Arc<Mutex<Option<Instant>>>);
+
+impl Sent {
+    /// Notes that the request leaves now.
+    pub fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// When the last attempt left, if it did and nobody has asked since.
+    #[must_use]
+    pub fn take(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// A form, posted as `application/x-www-form-urlencoded`. Values are never shown.
@@ -40,7 +65,7 @@ impl Request {
     /// A request for FHIR, with whatever credentials the origin may see.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, kind: RequestKind::Fhir, anonymous: false, bearer: None, form: None }
+        Self { url, kind: RequestKind::Fhir, anonymous: false, bearer: None, form: None, sent: Sent::default() }
     }
 }
 

@@ -17,7 +17,7 @@ use fhirvest_crawler::{
     authorized::Authorized,
     ending::Status,
     engine::{Crawl, ResourcePlan},
-    event::Silent,
+    event::{Event, EventSink, Silent},
     memory::MemoryStore,
     oauth::{ClientAuthentication, Endpoint, OAuthClient},
     pace::Paced,
@@ -136,4 +136,32 @@ async fn a_crawl_that_is_stopped_waits_for_no_answer() {
         () = stopping => unreachable!(),
     };
     assert!(took < Duration::from_secs(61), "stopped after a minute, it took {took:?}");
+}
+
+/// Keeps how long each attempt took.
+#[derive(Default)]
+struct Took(Mutex<Vec<Duration>>);
+
+impl EventSink for Took {
+    fn event(&self, event: &Event) {
+        if let Event::Attempt { took, .. } = event {
+            self.0.lock().unwrap().push(*took);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_took_leaves_out_the_wait_for_its_turn() {
+    let server = Server::new(Some(3), Duration::from_millis(40));
+    let pace = Pace { requests_per_second: 2.0, burst: 1, concurrency: 4 };
+    let (_keep, cancel) = watch::channel(false);
+    let took = Arc::new(Took::default());
+    let paced = Paced::new(server.clone(), Arc::default(), pace);
+    let fetcher = Retrying::new(paced, Limits::default(), 0.5, now, took.clone(), cancel);
+    for page in 0..9 {
+        fetcher.page(&Url::parse(&format!("https://a.example/fhir/Location?p={page}")).unwrap()).await.unwrap();
+    }
+    let took = took.0.lock().unwrap();
+    assert!(took.len() > 9, "some were asked twice");
+    assert!(took.iter().all(|took| *took == Duration::from_millis(40)), "{took:?}");
 }
