@@ -165,15 +165,7 @@ impl<T: Transport> Retrying<T> {
                 (Verdict::Retry { after, reason }, _) => (after, reason),
                 (Verdict::Deliver, None) => (None, "no page".to_owned()),
             };
-            if let Some(after) = after.filter(|after| *after > self.limits.max_wait) {
-                return Err(self.later(after, reason));
-            }
-            if attempts > max_retries {
-                return Err(FetchError::Unavailable { attempts, reason, answered });
-            }
-            let delay = after.filter(|after| is_a_wait(*after, attempts)).or_else(|| delays.next()).unwrap_or_default();
-            self.events.event(&Event::Waiting { url: shown(url), delay, reason, retry: attempts });
-            self.wait(delay).await?;
+            self.wait_to_retry(url, (after, reason, answered), attempts, max_retries, &mut delays).await?;
         }
     }
 
@@ -220,16 +212,31 @@ impl<T: Transport> Retrying<T> {
                     }
                 }
             };
-            if let Some(after) = after.filter(|after| *after > self.limits.max_wait) {
-                return Err(self.later(after, reason));
-            }
-            if attempts > self.limits.max_retries {
-                return Err(FetchError::Unavailable { attempts, reason, answered });
-            }
-            let delay = after.filter(|after| is_a_wait(*after, attempts)).or_else(|| delays.next()).unwrap_or_default();
-            self.events.event(&Event::Waiting { url: shown(&request.url), delay, reason, retry: attempts });
-            self.wait(delay).await?;
+            let max_retries = self.limits.max_retries;
+            self.wait_to_retry(&request.url, (after, reason, answered), attempts, max_retries, &mut delays).await?;
         }
+    }
+
+    /// Waits before another attempt, as long as the server asks or the backoff says: `failed` is what the server asks for,
+    /// why, and whether anybody answered. An error where the wait is too long or the attempts are used up.
+    async fn wait_to_retry(
+        &self,
+        url: &Url,
+        failed: (Option<Duration>, String, bool),
+        attempts: u32,
+        max_retries: u32,
+        delays: &mut Delays,
+    ) -> Result<(), FetchError> {
+        let (after, reason, answered) = failed;
+        if let Some(after) = after.filter(|after| *after > self.limits.max_wait) {
+            return Err(self.later(after, reason));
+        }
+        if attempts > max_retries {
+            return Err(FetchError::Unavailable { attempts, reason, answered });
+        }
+        let delay = after.filter(|after| is_a_wait(*after, attempts)).or_else(|| delays.next()).unwrap_or_default();
+        self.events.event(&Event::Waiting { url: shown(url), delay, reason, retry: attempts });
+        self.wait(delay).await
     }
 
     /// What comes of a request, or that the crawl is asked to stop: a request in flight is not waited for then.
