@@ -39,13 +39,18 @@ pub(crate) fn world(home: &Home, locations: &World, night: usize) {
     home.write("world/Organization.ndjson", &format!("{one}\n"));
 }
 
-pub(crate) fn night(home: &Home, port: u16, more: &str, faults: &[&str]) -> Done {
+/// One night: the server with the world of now, and a run of what `job` says for its address.
+pub(crate) fn night_of(home: &Home, port: u16, faults: &[&str], job: impl FnOnce(&str) -> String) -> Done {
     let data = home.path("world");
     let mut arguments = vec!["--data", data.to_str().unwrap()];
     faults.iter().for_each(|fault| arguments.extend(["--fault", *fault]));
     let sandbox = Sandbox::start_at(home, &format!("127.0.0.1:{port}"), &arguments);
-    home.write("jobs/nightly.toml", &job(sandbox.url("fhir"), more));
+    home.write("jobs/nightly.toml", &job(sandbox.url("fhir")));
     home.run(&["run", "nightly", "--json", "-q"])
+}
+
+pub(crate) fn night(home: &Home, port: u16, more: &str, faults: &[&str]) -> Done {
+    night_of(home, port, faults, |url| job(url, more))
 }
 
 pub(crate) fn job(url: &str, more: &str) -> String {

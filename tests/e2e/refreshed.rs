@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Done, Home, Sandbox};
+use crate::{
+    harness::{Done, Home},
+    history::{free_port, night_of},
+};
 
 fn job(url: &str, more: &str) -> String {
     format!(
@@ -51,18 +54,8 @@ fn outcome(done: &Done, resource_type: &str) -> Value {
     found.unwrap_or_else(|| panic!("{report}")).clone()
 }
 
-/// One night: the server with the world of now, and a run.
 fn night(home: &Home, port: u16, more: &str, faults: &[&str]) -> Done {
-    let data = home.path("world");
-    let mut arguments = vec!["--data", data.to_str().unwrap()];
-    faults.iter().for_each(|fault| arguments.extend(["--fault", *fault]));
-    let sandbox = Sandbox::start_at(home, &format!("127.0.0.1:{port}"), &arguments);
-    home.write("jobs/nightly.toml", &job(sandbox.url("fhir"), more));
-    home.run(&["run", "nightly", "--json", "-q"])
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    night_of(home, port, faults, |url| job(url, more))
 }
 
 fn names(home: &Home) -> Vec<String> {
