@@ -23,6 +23,10 @@ Made by `make tables` from the ViewDefinitions in `config/views/`; change those,
 columns `source` and `snapshot`, which come from its path. Children carry their parent's id and the element's position
 `idx`. Codes keep code, system, display and text. `…_id` is a bare id to join on, `…_ref` the reference as it was sent.
 Dates with a time or of partial precision are text as FHIR writes it.
+
+A value that does not fit its column is null and counted as a misfit of the column; a JSON number or boolean in a text column
+keeps its text. No row is lost by it: where a list cannot be gone through, because plain values stand where FHIR has elements with
+parts, each stands for a row with nulls. `"(where)"` among a table's `casts` counts the resources that a view's filter could not judge.
 """
 
 

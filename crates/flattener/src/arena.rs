@@ -58,6 +58,8 @@ pub(crate) struct Arena {
     others: Vec<String>,
     /// The first child of the root under each name: most paths begin there.
     roots: Vec<u32>,
+    /// Values that are no objects where R4 has some. Nearly always there are none.
+    odd: Vec<u32>,
     marks: Marks,
 }
 
@@ -67,6 +69,7 @@ impl Arena {
         self.nodes.clear();
         self.side.clear();
         self.others.clear();
+        self.odd.clear();
         self.roots.clear();
         self.roots.resize(trie.names(), NONE);
         self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, names: 0, value: Value::Object });
@@ -111,6 +114,23 @@ impl Arena {
     /// The names that no path knows.
     pub(crate) fn others(&mut self) -> &mut Vec<String> {
         &mut self.others
+    }
+
+    /// Whether some value is no object where R4 has one.
+    #[inline]
+    pub(crate) fn has_odd(&self) -> bool {
+        !self.odd.is_empty()
+    }
+
+    /// Whether a node is such a value.
+    #[inline]
+    pub(crate) fn is_odd(&self, number: u32) -> bool {
+        self.has_odd() && self.odd.binary_search(&number).is_ok()
+    }
+
+    /// Says that a node, the latest, is such a value.
+    pub(crate) fn odd(&mut self, number: u32) {
+        self.odd.push(number);
     }
 
     /// Says what a node is, once that is known.

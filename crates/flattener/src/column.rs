@@ -325,6 +325,8 @@ fn text(evaluator: &Evaluator<'_>, item: Item<'_>, json: bool, append: impl FnOn
         Item::Number(number) => append(&number.to_string()),
         Item::Boolean(value) => append(flag(value)),
         Item::Node(number) => match evaluator.arena.node(number).value {
+            // Text is no JSON of an element with parts.
+            _ if json && evaluator.arena.is_odd(number) => return None,
             Value::Text(piece) | Value::Number(piece) => append(evaluator.arena.text(evaluator.resource, piece)),
             Value::Boolean(value) => append(flag(value)),
             Value::Json(piece) if json => append(evaluator.arena.text(evaluator.resource, piece)),

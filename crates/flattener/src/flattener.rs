@@ -1,6 +1,9 @@
 //! Resources in, record batches out.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell as Slot, RefCell},
+    sync::Arc,
+};
 
 use arrow::{error::ArrowError, record_batch::RecordBatch};
 
@@ -10,7 +13,7 @@ use crate::{
     evaluate::{Evaluator, Fail, Focus, Item},
     marks::JsonError,
     operation::Operation,
-    plan::{Cell, Compiled, Inner, Rows, Source, Walk},
+    plan::{Cell, Compiled, Fast, Inner, Rows, Source, Walk},
     trie::Trie,
 };
 
@@ -56,6 +59,8 @@ pub struct TableCounts {
     pub filtered: u64,
     /// Those that could not be flattened.
     pub failed: u64,
+    /// Those that stayed although a value of another JSON type kept `where` from telling whether they should.
+    pub unjudged: u64,
     /// Rows.
     pub rows: u64,
     /// Values that did not fit their column and became null, by column.
@@ -100,7 +105,7 @@ impl Flattener {
         let Self { plan, arena, computed, builders, counts, failures, buffered, spare } = self;
         arena.read(&plan.trie, resource)?;
         let mut gathered = std::mem::take(spare).recycled();
-        let evaluator = Evaluator { arena, resource, computed };
+        let evaluator = Evaluator { arena, resource, computed, passed_over: Slot::default() };
         let of_type = evaluator.is_of_type(&plan.resource);
         for (number, view) in plan.views.iter().enumerate() {
             let count = &mut counts[number];
@@ -112,9 +117,10 @@ impl Flattener {
             computed.borrow_mut().clear();
             gathered.clear();
             match evaluator.rows(view, &mut gathered) {
-                Ok(()) if gathered.cells.is_empty() => count.filtered += 1,
-                Ok(()) => {
+                Ok(_) if gathered.cells.is_empty() => count.filtered += 1,
+                Ok(judged) => {
                     count.flattened += 1;
+                    count.unjudged += u64::from(!judged);
                     let width = view.columns.len().max(1);
                     // Column by column: a builder's kind is looked up once for all rows of a resource.
                     for (place, builder) in builders[number].iter_mut().enumerate() {
@@ -216,21 +222,27 @@ impl Evaluator<'_> {
         matches!(value, Some(Value::Text(piece)) if self.arena.text(self.resource, piece) == wanted)
     }
 
-    /// Gathers the rows of a view; none where a filter leaves the resource out.
-    fn rows<'p>(&self, view: &'p Compiled, gathered: &mut Gathered<'p>) -> Result<(), Fail> {
+    /// Gathers the rows of a view; none where a filter leaves the resource out. Whether all filters could tell: where one
+    /// meets a value of another JSON type the resource stays.
+    fn rows<'p>(&self, view: &'p Compiled, gathered: &mut Gathered<'p>) -> Result<bool, Fail> {
         let focus = Focus::new(Some(Item::Node(0)), 0);
-        for filter in &view.filters {
-            match self.single(filter, focus, "where")? {
-                None => return Ok(()),
-                Some(item) => match self.boolean(item) {
+        let mut judged = true;
+        for (filter, known) in &view.filters {
+            match self.single(filter, focus, "where") {
+                Err(fail) if fail.misfit => judged = false,
+                Err(fail) => return Err(fail),
+                Ok(None) => return Ok(judged),
+                Ok(Some(item)) => match self.boolean(item) {
                     Some(true) => {}
-                    Some(false) => return Ok(()),
+                    Some(false) => return Ok(judged),
+                    None if *known => judged = false,
                     None => return Err(Fail::new("where gives a value that is neither true nor false")),
                 },
             }
         }
         gathered.row.resize(view.columns.len(), Filling::Nothing);
-        self.product(view, &Parts { selects: &view.selects, unions: &[], focus, rest: None }, gathered)
+        self.product(view, &Parts { selects: &view.selects, unions: &[], focus, rest: None }, gathered)?;
+        Ok(judged)
     }
 
     /// The rows of all parts crossed with each other: one part after the other fills its cells of the row, and the last
@@ -263,42 +275,65 @@ impl Evaluator<'_> {
         rest: &Parts<'_, 'p>,
         gathered: &mut Gathered<'p>,
     ) -> Result<(), Fail> {
-        let mut row_index = 0;
-        let (path, or_null) = match &select.iteration {
-            None => return self.focus(view, select, focus, rest, gathered),
-            Some(Walk::Each(path, or_null)) => (path, or_null),
-            Some(Walk::Repeat(paths)) => {
-                return self.repeat(paths, focus, 0, &mut |item| {
-                    let inner = Focus::new(Some(item), row_index);
-                    row_index += 1;
-                    self.focus(view, select, inner, rest, gathered)
-                });
-            }
-        };
-        let mut visit = |item| {
+        let Some(walk) = &select.iteration else { return self.focus(view, select, focus, rest, gathered) };
+        let (begin, mut row_index) = (gathered.cells.len(), 0);
+        let walked = self.walk(walk, focus, &mut |item| {
             let inner = Focus::new(Some(item), row_index);
             row_index += 1;
             self.focus(view, select, inner, rest, gathered)
-        };
-        match path {
-            Source::Chain(chain) => {
-                let mut result = Ok(());
-                chain.each(self, focus.item, &mut |node| {
-                    if result.is_ok() {
-                        result = visit(Item::Node(node));
-                    }
-                });
-                result?;
+        });
+        match walked {
+            Err(fail) if fail.misfit => {
+                gathered.cells.truncate(begin);
+                return self.select_again(view, select, focus, rest, gathered);
             }
-            Source::Keys(..) => self.items(path, focus, &mut |item| visit(item).map(|()| true))?,
-            Source::Operation(operation) => {
-                self.each(operation, focus, &mut |item| visit(item).map(|()| true))?;
-            }
+            walked => walked?,
         }
-        if row_index == 0 && *or_null {
+        if row_index == 0 && matches!(walk, Walk::Each(_, true)) {
             self.focus(view, select, Focus::new(None, 0), rest, gathered)?;
         }
         Ok(())
+    }
+
+    /// The rows of a select whose path met values of another JSON type than R4's. None is lost: each of these stands for a
+    /// row, in which what depends on it is null and counted (decision 080).
+    fn select_again<'p>(
+        &self,
+        view: &'p Compiled,
+        select: &'p Rows,
+        focus: Focus<'p>,
+        rest: &Parts<'_, 'p>,
+        gathered: &mut Gathered<'p>,
+    ) -> Result<(), Fail> {
+        let Some(walk) = &select.iteration else { return Ok(()) };
+        let mut found = Vec::new();
+        let outside = self.passed_over.replace(Some(0));
+        let walked = self.walk(walk, focus, &mut |item| {
+            found.push(item);
+            Ok(())
+        });
+        let walked = walked.or_else(|fail| self.pass_over(fail));
+        let passed_over = self.passed_over.replace(outside).unwrap_or(0);
+        walked?;
+        let known = found.into_iter().map(|item| Focus::new(Some(item), 0));
+        let all = known.chain((0..passed_over).map(|_| Focus::lost(0)));
+        for (row_index, inner) in (0..).zip(all) {
+            self.focus(view, select, inner.numbered(row_index), rest, gathered)?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what a select iterates over.
+    fn walk<'p>(
+        &self,
+        walk: &'p Walk,
+        focus: Focus<'p>,
+        visit: &mut dyn FnMut(Item<'p>) -> Result<(), Fail>,
+    ) -> Result<(), Fail> {
+        match walk {
+            Walk::Each(path, _) => self.items(path, focus, &mut |item| visit(item).map(|()| true)),
+            Walk::Repeat(paths, objects) => self.repeat(paths, *objects, focus, 0, visit),
+        }
     }
 
     /// Hands on each value of a source.
@@ -309,14 +344,14 @@ impl Evaluator<'_> {
         visit: &mut impl FnMut(Item<'p>) -> Result<bool, Fail>,
     ) -> Result<(), Fail> {
         let mut result = Ok(());
-        match source {
-            Source::Operation(operation) => return self.each(operation, focus, visit).map(|_| ()),
-            Source::Chain(chain) => chain.each(self, focus.item, &mut |node| {
+        match self.fast(source, focus) {
+            Fast::None => return self.each(&source.operation, focus, visit).map(|_| ()),
+            Fast::Chain(chain) => chain.each(self, focus.item, &mut |node| {
                 if result.is_ok() {
                     result = visit(Item::Node(node)).map(|_| ());
                 }
             }),
-            Source::Keys(chain, reference, of_type) => chain.each(self, focus.item, &mut |node| {
+            Fast::Keys(chain, reference, of_type) => chain.each(self, focus.item, &mut |node| {
                 let mut next = self.arena.first(node, *reference);
                 while next != NONE && self.arena.node(next).name == *reference {
                     let key = self.reference_key(Item::Node(next), of_type.as_deref());
@@ -330,10 +365,17 @@ impl Evaluator<'_> {
         result
     }
 
+    /// The fast form of an expression, where it gives what the expression gives.
+    #[inline]
+    fn fast<'p>(&self, source: &'p Source, focus: Focus<'p>) -> &'p Fast {
+        if self.arena.has_odd() || focus.is_lost() { &Fast::None } else { &source.fast }
+    }
+
     /// The values of the paths, each followed by what the paths lead to from there (SQL on FHIR v2, `repeat`).
     fn repeat<'p>(
         &self,
         paths: &'p [Operation],
+        objects: bool,
         focus: Focus<'p>,
         depth: usize,
         visit: &mut dyn FnMut(Item<'p>) -> Result<(), Fail>,
@@ -342,11 +384,16 @@ impl Evaluator<'_> {
             return Err(Fail::new(format!("repeat goes deeper than {DEEPEST_REPEAT} steps")));
         }
         for path in paths {
-            self.each(path, focus, &mut |item| {
+            let walked = self.each(path, focus, &mut |item| {
+                if objects && !self.is_object(item) {
+                    self.pass_over(Fail::misfit("repeat reaches a plain value where R4 has an element with parts"))?;
+                    return Ok(true);
+                }
                 visit(item)?;
-                self.repeat(paths, focus.at(item), depth + 1, visit)?;
+                self.repeat(paths, objects, focus.at(item), depth + 1, visit)?;
                 Ok(true)
-            })?;
+            });
+            walked.map(|_| ()).or_else(|fail| self.pass_over(fail))?;
         }
         Ok(())
     }
@@ -363,7 +410,7 @@ impl Evaluator<'_> {
             let name = &cell.name;
             Fail::new(format!("the column `{name}` has several values: take .first(), or say collection: true"))
         };
-        if let (Source::Chain(chain), false) = (source, cell.collection) {
+        if let (Fast::Chain(chain), false) = (self.fast(source, focus), cell.collection) {
             let (mut found, mut more) = (NONE, false);
             chain.each(self, focus.item, &mut |node| {
                 more |= found != NONE;
@@ -376,9 +423,9 @@ impl Evaluator<'_> {
             };
         }
         let start = items.len();
-        match source {
-            Source::Operation(Operation::RowIndex) if !cell.collection => return Ok(Filling::Place(focus.row_index())),
-            Source::Operation(Operation::Text(text)) => {
+        match &source.operation {
+            Operation::RowIndex if !cell.collection => return Ok(Filling::Place(focus.row_index())),
+            Operation::Text(text) => {
                 items.push(Item::Literal(text));
                 return Ok(Filling::Items(place(start), place(start + 1)));
             }

@@ -40,7 +40,7 @@ impl Decimal {
             let digit = byte.is_ascii_digit().then(|| i128::from(byte - b'0'))?;
             digits = digits.checked_mul(10)?.checked_add(digit)?;
         }
-        let scale = i32::try_from(fraction.len()).ok()? - exponent;
+        let scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
         if scale < 0 {
             digits = digits.checked_mul(10_i128.checked_pow(scale.unsigned_abs())?)?;
         }

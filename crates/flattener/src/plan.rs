@@ -10,7 +10,7 @@ use crate::{
     column::{Builder, Scalar},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity},
     flattener::Flattener,
-    operation::{Compiler, Operation, Shape},
+    operation::{Class, Compiler, Operation, Shape},
     trie::Trie,
     view::{Column, Select, View},
 };
@@ -46,7 +46,8 @@ pub(crate) struct Inner {
 
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    pub(crate) filters: Vec<Operation>,
+    /// Conditions, and whether each is known to give booleans where a resource is as R4 has it.
+    pub(crate) filters: Vec<(Operation, bool)>,
     pub(crate) selects: Vec<Rows>,
     pub(crate) columns: Vec<Cell>,
 }
@@ -84,32 +85,40 @@ impl Cell {
 pub(crate) enum Walk {
     /// Over the values of a path; whether nothing gives one row of nulls.
     Each(Source, bool),
-    /// Over the values of the paths, and of the paths from each of these, before its neighbour (`repeat`).
-    Repeat(Vec<Operation>),
+    /// Over the values of the paths, and of the paths from each of these, before its neighbour (`repeat`); whether all of
+    /// them are objects by R4.
+    Repeat(Vec<Operation>, bool),
 }
 
-/// An expression in the form that is evaluated fastest.
+/// An expression, and the form of it that is evaluated fastest.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) struct Source {
+    pub(crate) operation: Operation,
+    pub(crate) fast: Fast,
+}
+
+/// A fast form, which gives what the operation gives as long as objects stand where R4 has some.
+#[derive(Debug)]
+pub(crate) enum Fast {
     /// Fields of fields.
     Chain(Chain),
     /// The keys of the references that a chain leads to: the name `reference`, and the type if one is wanted.
     Keys(Chain, u32, Option<String>),
-    /// Anything.
-    Operation(Operation),
+    /// There is none.
+    None,
 }
 
 impl Source {
     fn new(operation: Operation) -> Self {
-        if let Operation::ReferenceKey { of, reference, of_type } = &operation
-            && let Some(chain) = Chain::of(of)
-        {
-            return Self::Keys(chain, *reference, of_type.clone());
-        }
-        match Chain::of(&operation).filter(|chain| !chain.is_this()) {
-            Some(chain) => Self::Chain(chain),
-            None => Self::Operation(operation),
-        }
+        let keys = match &operation {
+            Operation::ReferenceKey { of, reference, of_type } => {
+                Chain::of(of).map(|chain| Fast::Keys(chain, *reference, of_type.clone()))
+            }
+            _ => None,
+        };
+        let chain = || Chain::of(&operation).filter(|chain| !chain.is_this()).map(Fast::Chain);
+        let fast = keys.or_else(chain).unwrap_or(Fast::None);
+        Self { operation, fast }
     }
 }
 
@@ -275,7 +284,8 @@ fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, thi
         if iteration.repeated {
             let (at, operations) = compiler.repeat(&iteration.paths, this);
             inner = at;
-            return Walk::Repeat(operations);
+            let objects = inner.classes().is_some_and(|classes| classes == [Class::Complex]);
+            return Walk::Repeat(operations, objects);
         }
         let mut compiled = iteration.paths.iter().map(|path| compiler.path(path, this));
         let (operation, at) = compiled.next().unwrap_or((Operation::Nothing, Shape::default()));

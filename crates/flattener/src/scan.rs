@@ -161,7 +161,10 @@ impl<'a> Scan<'a> {
                 }
             }
         };
-        self.arena.add(place.name, place.parent, place.last, value);
+        let number = self.arena.add(place.name, place.parent, place.last, value);
+        if self.trie.has_object(place.node) && !matches!(value, Value::Json(_)) {
+            self.arena.odd(number);
+        }
         Ok(end)
     }
 

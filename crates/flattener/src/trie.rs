@@ -21,6 +21,8 @@ struct TrieNode {
     whole: bool,
     /// An object is kept as its JSON besides its needed fields.
     json: bool,
+    /// By R4 an object stands here: what is none is remarkable.
+    object: bool,
 }
 
 impl Trie {
@@ -68,6 +70,11 @@ impl Trie {
     /// Keeps a node's JSON besides its fields.
     pub(crate) fn json(&mut self, node: u32) {
         self.nodes[node as usize].json = true;
+    }
+
+    /// Says that R4 has an object there.
+    pub(crate) fn object(&mut self, node: u32) {
+        self.nodes[node as usize].object = true;
     }
 
     /// The number of a name.
@@ -121,6 +128,12 @@ impl Trie {
     #[inline]
     pub(crate) fn keeps_json(&self, node: u32) -> bool {
         self.nodes[node as usize].recursive || self.nodes[node as usize].json
+    }
+
+    /// Whether R4 has an object there. Of what `repeat` walks nobody knows.
+    #[inline]
+    pub(crate) fn has_object(&self, node: u32) -> bool {
+        self.nodes[node as usize].object && !self.nodes[node as usize].recursive
     }
 
     /// Whether no field is needed.

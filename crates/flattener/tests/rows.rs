@@ -249,3 +249,144 @@ fn a_value_that_an_expression_cannot_deal_with_costs_its_cell_and_is_counted() {
     let (rows, counts) = rows(&format!(r#"{{"column":[{}]}}"#, column("x", "name.given + 'x'")), "");
     assert_eq!((rows.len(), counts.failed), (0, 1));
 }
+
+/// Rows of a resource as text, the misfits of its columns, and whether a filter could not judge it; nothing failed.
+fn odd(resource: &str, select: &str, more: &str) -> (Vec<String>, Vec<u64>, u64) {
+    let mut flattener = flattener(select, more);
+    flattener.push(resource).unwrap();
+    let counts = flattener.counts()[0].clone();
+    assert_eq!((counts.failed, flattener.take_failures()), (0, vec![]), "{select} {more}");
+    let cell = |column: &dyn Array, row: usize| {
+        if column.is_null(row) { "-".to_owned() } else { array_value_to_string(column, row).unwrap() }
+    };
+    let rows = flattener.flush().unwrap().remove(0).map_or_else(Vec::new, |batch| {
+        let row = |row| batch.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join(" ");
+        (0..batch.num_rows()).map(row).collect()
+    });
+    (rows, counts.casts, counts.unjudged)
+}
+
+#[test]
+fn a_plain_value_where_an_element_with_parts_belongs_costs_no_row() {
+    const NAMED: &str = r#"{"resourceType":"Practitioner","id":"1","name":["Bob",{"family":"B","given":["C","D"]}],"extension":["x"],
+      "meta":"none","qualification":{"code":"MD"},"birthDate":"1990","_birthDate":"x"}"#;
+    let id = column("id", "id");
+    for (select, rows, casts) in [
+        (format!(r#"{{"column":[{id},{}]}}"#, column("f", "name.first().family")), vec!["1 -"], vec![0, 1]),
+        (format!(r#"{{"column":[{id},{}]}}"#, column("f", "name[1].family")), vec!["1 B"], vec![0, 0]),
+        (
+            format!(r#"{{"column":[{id},{}]}}"#, column("n", "name[1]")),
+            vec![r#"1 {"family":"B","given":["C","D"]}"#],
+            vec![0, 0],
+        ),
+        (format!(r#"{{"column":[{id},{}]}}"#, column("n", "name[0]")), vec!["1 -"], vec![0, 1]),
+        (format!(r#"{{"column":[{id},{}]}}"#, column("u", "meta.lastUpdated")), vec!["1 -"], vec![0, 1]),
+        (
+            format!(r#"{{"column":[{id},{}]}}"#, column("e", "extension('u').value.ofType(string)")),
+            vec!["1 -"],
+            vec![0, 1],
+        ),
+        (
+            format!(r#"{{"column":[{id},{}]}}"#, column("e", "birthDate.extension('u').value.ofType(string)")),
+            vec!["1 -"],
+            vec![0, 1],
+        ),
+        (format!(r#"{{"column":[{id},{}]}}"#, column("e", "name.exists()")), vec!["1 true"], vec![0, 0]),
+        // Each name has its row.
+        (
+            format!(
+                r#"{{"column":[{id}]}},{{"forEach":"name","column":[{},{}]}}"#,
+                column("f", "family"),
+                column("i", "%rowIndex")
+            ),
+            vec!["1 - 0", "1 B 1"],
+            vec![0, 1, 0],
+        ),
+        // The names that can be read are read; the other one stands for a row.
+        (
+            format!(r#"{{"column":[{id}]}},{{"forEach":"name.given","column":[{}]}}"#, column("g", "$this")),
+            vec!["1 C", "1 D", "1 -"],
+            vec![0, 1],
+        ),
+        (
+            format!(
+                r#"{{"column":[{id}]}},{{"forEachOrNull":"qualification.code.coding","column":[{}]}}"#,
+                column("c", "code")
+            ),
+            vec!["1 -"],
+            vec![0, 1],
+        ),
+        (
+            format!(
+                r#"{{"forEach":"qualification.code.coding","column":[{},{}]}}"#,
+                column("id", "%resource.id"),
+                column("c", "code")
+            ),
+            vec!["1 -"],
+            vec![0, 1],
+        ),
+        // What lies within it as well, and it crosses with the others.
+        (
+            format!(
+                r#"{{"forEach":"meta","column":[{}],"select":[{{"forEach":"tag","column":[{}]}}]}},{{"forEach":"name[1].given","column":[{}]}}"#,
+                column("u", "lastUpdated"),
+                column("t", "code"),
+                column("g", "$this")
+            ),
+            vec!["- - C", "- - D"],
+            vec![2, 2, 0],
+        ),
+        (
+            format!(
+                r#"{{"unionAll":[{{"forEach":"meta.tag","column":[{}]}},{{"forEach":"name[1]","column":[{}]}}]}}"#,
+                column("c", "code"),
+                column("c", "family")
+            ),
+            vec!["-", "B"],
+            vec![1],
+        ),
+        (
+            format!(r#"{{"column":[{id}]}},{{"repeat":["name"],"column":[{}]}}"#, column("f", "family")),
+            vec!["1 B", "1 -"],
+            vec![0, 1],
+        ),
+    ] {
+        assert_eq!(odd(NAMED, &select, ""), (rows.iter().map(ToString::to_string).collect(), casts, 0), "{select}");
+    }
+}
+
+#[test]
+fn what_a_filter_or_an_iteration_cannot_judge_stays() {
+    let id = format!(r#"{{"column":[{}]}}"#, column("id", "id"));
+    for (path, rows, unjudged) in [
+        ("active", 1, 1),
+        ("telecom.where(rank > 1).exists()", 1, 1),
+        ("telecom.rank.first() > 1", 1, 1),
+        ("name.first().family = 'B'", 0, 0),
+    ] {
+        let (found, _, told) = odd(ODD, &id, &format!(r#","where":[{{"path":"{path}"}}]"#));
+        assert_eq!((found.len(), told), (rows, unjudged), "{path}");
+    }
+    // Another filter that can tell has its say.
+    let (found, _, unjudged) = odd(ODD, &id, r#","where":[{"path":"active"},{"path":"id = '2'"}]"#);
+    assert_eq!((found.len(), unjudged), (0, 0));
+
+    const RANKS: &str = r#"{"resourceType":"Practitioner","id":"1","telecom":[{"rank":1,"value":"a"},{"rank":"x","value":"b"},{"rank":3,"value":"c"}]}"#;
+    for (path, rows, casts) in [
+        // The second may be one or not: its row stands, empty, after those that are known.
+        ("telecom.where(rank > 0)", vec!["1 a 0", "1 c 1", "1 - 2"], vec![0, 1, 0]),
+        ("telecom.where(rank > 1)", vec!["1 c 0", "1 - 1"], vec![0, 1, 0]),
+        ("telecom.where(rank > 1 and value = 'a')", vec!["1 - 0"], vec![0, 1, 0]),
+        ("telecom.where(rank > 1).where(value = 'c')", vec!["1 c 0", "1 - 1"], vec![0, 1, 0]),
+    ] {
+        let columns = [column("v", "value"), column("i", "%rowIndex")].join(",");
+        for walk in [r#""forEach":"PATH""#, r#""forEachOrNull":"PATH""#] {
+            let select = format!(r#"{id},{{{},"column":[{columns}]}}"#, walk.replace("PATH", path));
+            assert_eq!(
+                odd(RANKS, &select, ""),
+                (rows.iter().map(ToString::to_string).collect(), casts.clone(), 0),
+                "{select}"
+            );
+        }
+    }
+}

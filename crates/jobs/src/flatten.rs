@@ -474,6 +474,7 @@ pub fn sum(counts: impl IntoIterator<Item = TableCounts>) -> TableCounts {
         sum.flattened += one.flattened;
         sum.filtered += one.filtered;
         sum.failed += one.failed;
+        sum.unjudged += one.unjudged;
         sum.rows += one.rows;
         sum.casts.resize(sum.casts.len().max(one.casts.len()), 0);
         for (sum, one) in sum.casts.iter_mut().zip(one.casts) {

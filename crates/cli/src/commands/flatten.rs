@@ -91,7 +91,7 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
             flattened: counts.flattened,
             filtered: counts.filtered,
             failed: counts.failed,
-            misfits: counts.casts.iter().sum(),
+            misfits: counts.casts.iter().sum::<u64>() + counts.unjudged,
         });
     }
     let whole = flattened.unreadable + reader.broken == 0 && reports.iter().all(|report| report.failed == 0);

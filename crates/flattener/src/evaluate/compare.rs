@@ -114,7 +114,7 @@ impl Evaluator<'_> {
         )
     }
 
-    fn is_object(&self, item: Item<'_>) -> bool {
+    pub(crate) fn is_object(&self, item: Item<'_>) -> bool {
         matches!(item, Item::Node(number) if matches!(self.arena.node(number).value, Value::Object | Value::Json(_)))
     }
 

@@ -5,7 +5,7 @@ mod compare;
 mod functions;
 mod sets;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use fhirvest_fhir::{reference::Reference, temporal};
 
@@ -43,13 +43,30 @@ pub(crate) struct Focus<'p> {
     context: u32,
     /// `$index`: the place of the value among those that a function goes through.
     place: u32,
+    /// There is a value, but nobody knows which.
+    lost: bool,
 }
 
 impl<'p> Focus<'p> {
     /// Where a path begins.
     pub(crate) fn new(item: Option<Item<'p>>, row_index: u32) -> Self {
         let context = if let Some(Item::Node(number)) = item { number } else { NONE };
-        Self { item, row_index, context, place: 0 }
+        Self { item, row_index, context, place: 0, lost: false }
+    }
+
+    /// Where a path begins at a value that cannot be told.
+    pub(crate) fn lost(row_index: u32) -> Self {
+        Self { lost: true, ..Self::new(None, row_index) }
+    }
+
+    /// The same at another place.
+    pub(crate) fn numbered(self, row_index: u32) -> Self {
+        Self { row_index, ..self }
+    }
+
+    /// Whether its value cannot be told.
+    pub(crate) fn is_lost(self) -> bool {
+        self.lost
     }
 
     /// `%rowIndex`.
@@ -82,6 +99,11 @@ impl Fail {
         Self { message: message.into(), misfit: false }
     }
 
+    /// A value that cannot be told is asked for.
+    fn lost() -> Self {
+        Self::misfit("the value cannot be told")
+    }
+
     /// A value does not fit.
     pub(crate) fn misfit(message: impl Into<String>) -> Self {
         Self { message: message.into(), misfit: true }
@@ -93,6 +115,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) arena: &'a Arena,
     pub(crate) resource: &'a str,
     pub(crate) computed: &'a RefCell<String>,
+    /// While a path is gone through again for the sake of its rows: how many values it could not deal with.
+    pub(crate) passed_over: Cell<Option<u32>>,
 }
 
 type Visit<'v, 'p> = &'v mut dyn FnMut(Item<'p>) -> Result<bool, Fail>;
@@ -106,6 +130,8 @@ impl Evaluator<'_> {
         visit: Visit<'_, 'p>,
     ) -> Result<bool, Fail> {
         match operation {
+            Operation::This if focus.item.is_none() && focus.lost => Err(Fail::lost()),
+            Operation::Context if focus.lost => Err(Fail::lost()),
             Operation::This => focus.item.map_or(Ok(true), visit),
             Operation::Root => visit(Item::Node(0)),
             Operation::Context if focus.context == NONE => Ok(true),
@@ -122,7 +148,11 @@ impl Evaluator<'_> {
                 self.each(of, focus, &mut |item| {
                     let inner = focus.within(item, place);
                     place += 1;
-                    if self.truth(condition, inner)? == Some(true) { visit(item) } else { Ok(true) }
+                    match self.truth(condition, inner) {
+                        Ok(Some(true)) => visit(item),
+                        Err(fail) => self.pass_over(fail).map(|()| true),
+                        Ok(_) => Ok(true),
+                    }
                 })
             }
             Operation::Select(of, projection) => {
@@ -171,6 +201,9 @@ impl Evaluator<'_> {
     fn each_other<'p>(&self, operation: &'p Operation, focus: Focus<'p>, visit: Visit<'_, 'p>) -> Result<bool, Fail> {
         match operation {
             Operation::Choice(of, names) => self.each(of, focus, &mut |item| {
+                if !self.has_parts(item)? {
+                    return Ok(true);
+                }
                 self.every_child(item, &mut |node, name| if names.contains(&name) { visit(node) } else { Ok(true) })
             }),
             Operation::Children(of) => {
@@ -314,8 +347,34 @@ impl Evaluator<'_> {
         Item::Computed(start, computed.len())
     }
 
+    /// Whether a value may have parts. One that is no object where R4 has one is refused, or passed over.
+    #[inline]
+    fn has_parts(&self, item: Item<'_>) -> Result<bool, Fail> {
+        match item {
+            Item::Node(number) if self.arena.is_odd(number) => {
+                self.pass_over(Fail::misfit("an element with parts is a plain value"))?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Counts a value that could not be dealt with, where rows depend on it.
+    pub(crate) fn pass_over(&self, fail: Fail) -> Result<(), Fail> {
+        match self.passed_over.get() {
+            Some(count) if fail.misfit => {
+                self.passed_over.set(Some(count + 1));
+                Ok(())
+            }
+            _ => Err(fail),
+        }
+    }
+
     fn children<'p>(&self, of: Item<'p>, name: u32, visit: Visit<'_, 'p>) -> Result<bool, Fail> {
         let Item::Node(number) = of else { return Ok(true) };
+        if !self.has_parts(of)? {
+            return Ok(true);
+        }
         let mut next = self.arena.first(number, name);
         while next != NONE {
             let node = self.arena.node(next);

@@ -261,12 +261,15 @@ impl Compiler<'_> {
         if fhir_type.is_some_and(|name| name.starts_with(|first: char| first.is_ascii_lowercase())) {
             return false;
         }
-        shape.places.iter().for_each(|place| self.trie.json(place.node));
+        for place in &shape.places {
+            self.expect_object(place);
+            self.trie.json(place.node);
+        }
         true
     }
 
-    /// Compiles the condition of a view.
-    pub(crate) fn filter(&mut self, path: &Path, root: &Shape) -> Operation {
+    /// Compiles the condition of a view; whether its value is a boolean, as far as is known.
+    pub(crate) fn filter(&mut self, path: &Path, root: &Shape) -> (Operation, bool) {
         let (operation, shape) = self.path(path, root);
         let classes = shape.classes().unwrap_or_default();
         if !classes.is_empty() && !classes.contains(&Class::Truth) {
@@ -274,7 +277,7 @@ impl Compiler<'_> {
             let cure = "compare it, or ask whether it is there: `… = 'x'`, `….exists()`".to_owned();
             self.list.push(*mistake(path, &path.expression, Code::WhereNotBoolean, message, cure));
         }
-        operation
+        (operation, classes == [Class::Truth])
     }
 
     fn operation(&mut self, here: Here<'_>, expression: &Expression) -> Compiled {
@@ -415,6 +418,7 @@ impl Compiler<'_> {
     ) -> (Operation, Shape) {
         let (mut shape, mut unknown) = (Shape { many: at.many, ..Shape::default() }, Vec::new());
         for place in &at.places {
+            self.expect_object(place);
             let known = place.of.filter(|of| !open(of));
             if let Some(element) = place.of.and_then(|of| elements::element(of, name)) {
                 shape.many |= element.many;
@@ -458,6 +462,13 @@ impl Compiler<'_> {
         (operation, shape)
     }
 
+    /// An object belongs where parts of it are asked for, as far as R4 tells.
+    fn expect_object(&mut self, place: &Place) {
+        if place.of.is_some_and(|of| !elements::is_primitive(of)) {
+            self.trie.object(place.node);
+        }
+    }
+
     fn reach(&mut self, shape: &mut Shape, from: u32, name: &str, of: Option<&'static str>) {
         let place = Place { node: self.trie.child(from, name), name: self.trie.name(name), of };
         if !shape.places.contains(&place) {
@@ -469,6 +480,7 @@ impl Compiler<'_> {
     fn child(&mut self, of: Operation, at: &Shape, name: &str, kind: Option<&'static str>) -> (Operation, Shape) {
         let mut shape = Shape { many: at.many, ..Shape::default() };
         for place in &at.places {
+            self.expect_object(place);
             self.reach(&mut shape, place.node, name, kind);
         }
         (Operation::Child(Box::new(of), self.trie.name(name)), shape)

@@ -77,6 +77,9 @@ pub(crate) fn hold(rules: Rules, statuses: &[(&str, Status)], rows: u64, previou
     shrunk.then(|| format!("it has {rows} rows after {previous}: more than max_shrink = {} are gone", rules.max_shrink))
 }
 
+/// Stands among the columns of a report for what `where` met; no column can be called so.
+const UNJUDGED: &str = "(where)";
+
 /// The report of a table that is made.
 pub(crate) fn report(
     staged: &StagedTable,
@@ -87,6 +90,7 @@ pub(crate) fn report(
 ) -> TableReport {
     let counts = &staged.counts;
     let names = shape.schema.fields().iter().map(|field| field.name().clone());
+    let casts = names.zip(counts.casts.iter().copied()).chain([(UNJUDGED.to_owned(), counts.unjudged)]);
     TableReport {
         table: staged.name.clone(),
         state: if held.is_some() { TableState::Held } else { TableState::Published },
@@ -100,7 +104,7 @@ pub(crate) fn report(
         flattened: counts.flattened,
         filtered: counts.filtered,
         failed: counts.failed,
-        casts: names.zip(counts.casts.iter().copied()).filter(|(_, lost)| *lost > 0).collect(),
+        casts: casts.filter(|(_, lost)| *lost > 0).collect(),
     }
 }
 

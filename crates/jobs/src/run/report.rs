@@ -131,7 +131,8 @@ pub struct TableReport {
     pub filtered: u64,
     /// Those that could not be flattened; they stay in the archive.
     pub failed: u64,
-    /// Values that did not fit their column and became null, by column; columns without any are left out.
+    /// Values that did not fit their column and became null, by column; columns without any are left out. `(where)` counts
+    /// the resources that a view's filter could not judge because of such a value; they are in the table.
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty", default)]
     pub casts: std::collections::BTreeMap<String, u64>,
 }
