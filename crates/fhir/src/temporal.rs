@@ -154,7 +154,8 @@ fn offset(zone: &str) -> Option<i64> {
 pub fn days(text: &str) -> Option<i32> {
     let date = text.get(..10)?;
     let rest = text.get(10..)?;
-    if !(rest.is_empty() || rest.starts_with('T') && micros(text).is_some()) {
+    // The zone says when that day was, not which: servers that leave it out tell the day as well.
+    if !(rest.is_empty() || rest.starts_with('T') && local_micros(text).is_some()) {
         return None;
     }
     let (year, month, day) = ymd(date)?;
@@ -178,7 +179,10 @@ pub fn micros(text: &str) -> Option<i64> {
 pub fn local_micros(text: &str) -> Option<i64> {
     let (date, rest) = text.split_once('T').unwrap_or((text, "00:00:00"));
     let (year, month, day) = ymd(date)?;
-    let clock = &rest[..rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len())];
+    let (clock, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()));
+    if !zone.is_empty() {
+        offset(zone)?;
+    }
     (days_from_civil(year, month, day) * 86_400_000_000).checked_add(time_micros(clock)?)
 }
 
@@ -301,6 +305,9 @@ mod tests {
             ("2000-02-29", Some(11_016)),
             ("1969-12-31", Some(-1)),
             ("2020-08-05T19:21:12Z", Some(18_479)),
+            ("2020-08-05T19:21:12", Some(18_479)),
+            ("2020-08-05T", None),
+            ("2020-08-05T19:21:12Zu", None),
             ("2020", None),
             ("2020-08", None),
             ("2021-02-29", None),

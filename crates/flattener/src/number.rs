@@ -100,7 +100,7 @@ impl Decimal {
     }
 
     /// Division with eight digits more than the operands have, which is what FHIRPath asks for at the least; fewer where
-    /// they do not fit. Nothing where the divisor is zero.
+    /// they do not fit. The last one is rounded, half away from zero. Nothing where the divisor is zero.
     pub(crate) fn divide(self, other: Self) -> Option<Self> {
         if other.digits == 0 {
             return None;
@@ -110,8 +110,11 @@ impl Decimal {
         (0..=finest).rev().find_map(|scale| {
             let power = i64::from(scale) + i64::from(other.scale) - i64::from(self.scale);
             let factor = 10_i128.checked_pow(u32::try_from(power).ok()?)?;
-            let digits = self.digits.checked_mul(factor)? / other.digits;
-            Some(Self { digits, scale }.shortened())
+            let dividend = self.digits.checked_mul(factor)?;
+            let (quotient, rest) = (dividend / other.digits, (dividend % other.digits).unsigned_abs());
+            let up = rest >= other.digits.unsigned_abs() - rest;
+            let away = if up { dividend.signum() * other.digits.signum() } else { 0 };
+            Some(Self { digits: quotient.checked_add(away)?, scale }.shortened())
         })
     }
 
@@ -211,6 +214,7 @@ mod tests {
         assert_eq!(number("10").divide(number("4")).unwrap().to_string(), "2.5");
         let shown = |number: Option<Decimal>| number.map(|number| number.to_string()).unwrap_or_default();
         assert_eq!(shown(number("1").divide(number("3"))), "0.33333333");
+        assert_eq!(shown(number("-2").divide(number("3"))), "-0.66666667");
         assert_eq!(shown(number("1").divide(number("0.0"))), "");
         assert_eq!(
             shown(number("12345678901234567890123456789012345").divide(number("2"))),

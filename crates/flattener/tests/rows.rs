@@ -119,6 +119,10 @@ fn columns_are_typed_and_what_does_not_fit_is_counted() {
     for (path, more, value, misfits) in [
         ("meta.lastUpdated", r#""type":"instant""#, "2020-08-05T19:21:12.746123Z", 0),
         ("birthDate", r#""type":"date","tag":[{"name":"ansi/type","value":"DATE"}]"#, "-", 1),
+        // A dateTime without a zone tells its day, and one with a broken zone is none.
+        ("'2020-08-05T10:00:00'", r#""tag":[{"name":"ansi/type","value":"DATE"}]"#, "2020-08-05", 0),
+        ("'2020-08-05T10:00:00Zu'", r#""tag":[{"name":"ansi/type","value":"DATE"}]"#, "-", 1),
+        ("'2020-08-05T10:00:00Zu'", r#""tag":[{"name":"ansi/type","value":"TIMESTAMP"}]"#, "-", 1),
         ("birthDate", r#""type":"date""#, "1867-11", 0),
         ("active", r#""type":"boolean""#, "true", 0),
         ("id", r#""type":"integer""#, "-", 1),

@@ -220,7 +220,7 @@ impl Evaluator<'_> {
         if let (NONE, Value::Json(piece) | Value::Number(piece)) = (node.first_child, node.value) {
             // Read only as its JSON: the same fields in any order are the same text.
             let json = self.arena.text(self.resource, piece);
-            let value = serde_json::from_str::<serde_json::Value>(json).map(|value| value.to_string());
+            let value = serde_json::from_str(json).map(|value| without_nulls(value).to_string());
             key.push_str(value.as_deref().unwrap_or(json));
             return;
         }
@@ -240,6 +240,19 @@ impl Evaluator<'_> {
             let _ = write!(key, "{name}:{}:{part}", part.len());
         }
         key.push('}');
+    }
+}
+
+/// A field that is null is none.
+fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => {
+            let there = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(there.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(list) => list.into_iter().filter(|value| !value.is_null()).map(without_nulls).collect(),
+        other => other,
     }
 }
 

@@ -117,7 +117,7 @@ impl Evaluator<'_> {
         Ok(sum.filter(|_| count > 0).map(|sum| (sum, count)))
     }
 
-    /// What the projection gives of each value, and of each of those, each once.
+    /// What the projection gives of each value, and of each of those; of equal ones the first (FHIRPath N1, 5.2.3).
     pub(super) fn repeated<'p>(
         &self,
         of: &'p Operation,
@@ -132,11 +132,7 @@ impl Evaluator<'_> {
         })?;
         while let Some(from) = waiting.pop_front() {
             let go_on = self.each(projection, focus.within(from, 0), &mut |item| {
-                let key = match item {
-                    Item::Node(number) => number.to_string(),
-                    other => self.key(other, Keep::Equal(Sameness::Plain)),
-                };
-                if !seen.insert(key) {
+                if !seen.insert(self.key(item, Keep::Equal(Sameness::Plain))) {
                     return Ok(true);
                 }
                 if seen.len() > MOST_REPEATED {

@@ -454,9 +454,8 @@ impl Compiler<'_> {
         projection: &Expression,
     ) -> Compiled {
         let (_, reached) = self.operation(here.within(one), projection)?;
-        for place in &reached.places {
-            self.trie.repeat(place.node);
-        }
+        // Whether a value is new is told by all of it.
+        reached.places.iter().for_each(|place| self.trie.whole(place.node));
         let known = self.list.len();
         let again = reached.clone().one();
         let (projection, more) = self.operation(here.within(&again), projection)?;

@@ -332,7 +332,8 @@ impl Compiler<'_> {
                     Some(Kind::Time) => Type::Time,
                     _ => Type::DateTime,
                 };
-                (Operation::Text(text.clone()), Shape::of(of))
+                // `@2020T` is a dateTime of a year; FHIR writes it as `2020`.
+                (Operation::Text(text.trim_end_matches('T').to_owned()), Shape::of(of))
             }
             Literal::Number(text) => {
                 let number = Decimal::parse(text).ok_or_else(|| {

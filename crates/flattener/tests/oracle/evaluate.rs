@@ -2,262 +2,382 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use crate::{
+    functions,
+    grammar::Node,
+    json::{Json, Object},
+    moment::Moment,
+    number::Number,
+};
 
-use crate::expression::Expression as E;
-
-/// The expression is not defined for the resource.
-#[derive(Debug)]
-pub(crate) struct Refused;
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Focus<'r> {
-    pub(crate) this: Option<&'r Value>,
-    pub(crate) resource: &'r Value,
-    pub(crate) row_index: usize,
+/// Why there is no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The expression is not defined for the resource: several values where one belongs.
+    Refused,
+    /// A value of another type than the expression can deal with (decision 080).
+    Misfit,
 }
 
-type Collection = Vec<Value>;
+pub(crate) type Collection = Vec<Item>;
+pub(crate) type Found = Result<Collection, Stop>;
 
-/// Arrays dissolve, nulls are nothing.
-pub(crate) fn field(of: &Value, name: &str) -> Collection {
-    match of.get(name) {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(list)) => list.iter().filter(|value| !value.is_null()).cloned().collect(),
+/// A value with what is known of its type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Item {
+    pub(crate) json: Json,
+    /// The type, where a name with a choice of types, a function or a literal tells it.
+    pub(crate) of: String,
+}
+
+impl Item {
+    pub(crate) fn new(json: Json, of: &str) -> Self {
+        Self { json, of: of.to_owned() }
+    }
+
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::new(Json::Text(text.into()), "String")
+    }
+
+    pub(crate) fn boolean(value: bool) -> Self {
+        Self::new(Json::Boolean(value), "Boolean")
+    }
+
+    pub(crate) fn number(number: Number) -> Self {
+        Self::new(Json::Number(number.text()), if number.scale == 0 { "Integer" } else { "Decimal" })
+    }
+
+    pub(crate) fn as_number(&self) -> Option<Number> {
+        if let Json::Number(digits) = &self.json { Number::read(digits) } else { None }
+    }
+
+    /// The text of a primitive.
+    pub(crate) fn as_text(&self) -> Option<String> {
+        match &self.json {
+            Json::Text(text) | Json::Number(text) => Some(text.clone()),
+            Json::Boolean(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+
+    fn is_moment(&self) -> bool {
+        matches!(self.of.as_str(), "Date" | "DateTime" | "Time" | "date" | "dateTime" | "instant" | "time" | "Instant")
+    }
+
+    pub(crate) fn is_date_time(&self) -> bool {
+        matches!(self.of.as_str(), "DateTime" | "dateTime" | "instant" | "Instant")
+    }
+}
+
+/// Where an expression stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Focus<'r> {
+    pub(crate) this: Option<&'r Item>,
+    /// Where the path began.
+    pub(crate) context: Option<&'r Item>,
+    pub(crate) resource: &'r Item,
+    pub(crate) row_index: usize,
+    /// `$index`.
+    pub(crate) index: usize,
+    pub(crate) constants: &'r [(String, Item)],
+}
+
+/// The types that R4 has for elements that can be of several, by their names' ends.
+const CHOICES: [&str; 36] = [
+    "Address",
+    "Age",
+    "Attachment",
+    "Base64Binary",
+    "Boolean",
+    "Canonical",
+    "Code",
+    "CodeableConcept",
+    "Coding",
+    "ContactPoint",
+    "Date",
+    "DateTime",
+    "Decimal",
+    "Duration",
+    "HumanName",
+    "Id",
+    "Identifier",
+    "Instant",
+    "Integer",
+    "Markdown",
+    "Money",
+    "Oid",
+    "Period",
+    "PositiveInt",
+    "Quantity",
+    "Range",
+    "Ratio",
+    "Reference",
+    "SampledData",
+    "String",
+    "Time",
+    "Timing",
+    "UnsignedInt",
+    "Uri",
+    "Url",
+    "Uuid",
+];
+
+/// The elements here that hold dates and times of one type.
+const MOMENTS: [(&str, &str); 4] =
+    [("birthDate", "date"), ("lastUpdated", "instant"), ("start", "dateTime"), ("end", "dateTime")];
+
+/// The values of a field: arrays dissolve, nulls are nothing.
+pub(crate) fn values(of: &Json, name: &str) -> Vec<Json> {
+    match of.field(name) {
+        None | Some(Json::Null) => Vec::new(),
+        Some(Json::List(list)) => list.iter().filter(|value| **value != Json::Null).cloned().collect(),
         Some(value) => vec![value.clone()],
     }
 }
 
-/// The names of an extension's value here.
-const VALUES: [&str; 3] = ["valueString", "valueInteger", "valueBoolean"];
-
-/// How many elements there are in a value.
-fn below(value: &Value) -> usize {
-    let Value::Object(fields) = value else { return 0 };
-    let elements = fields.keys().filter(|name| *name != "resourceType").flat_map(|name| field(value, name));
-    elements.map(|element| 1 + below(&element)).sum()
-}
-
-/// Part by part; open where one has no more of them and all were equal.
-fn dates(a: &str, b: &str) -> Option<Ordering> {
-    let (mut left, mut right) = (a.split('-'), b.split('-'));
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return Some(Ordering::Equal),
-            (Some(a), Some(b)) if a == b => {}
-            (Some(a), Some(b)) => return Some(a.cmp(b)),
-            _ => return None,
-        }
+/// The elements of a name: of a choice of types by any of its names in JSON.
+pub(crate) fn member(of: &Json, name: &str) -> Collection {
+    let found = values(of, name);
+    if !found.is_empty() {
+        let kind = MOMENTS.iter().find(|(known, _)| *known == name).map_or("", |(_, kind)| kind);
+        return found.into_iter().map(|json| Item::new(json, kind)).collect();
     }
+    let Json::Object(object) = of else { return Vec::new() };
+    let chosen = object.fields.iter().filter_map(|(field, _)| Some((field, field.strip_prefix(name)?)));
+    chosen
+        .filter(|(_, kind)| CHOICES.contains(kind))
+        .flat_map(|(field, kind)| values(of, field).into_iter().map(|json| Item::new(json, kind)))
+        .collect()
 }
 
-fn single(mut collection: Collection) -> Result<Option<Value>, Refused> {
-    if collection.len() > 1 { Err(Refused) } else { Ok(collection.pop()) }
+pub(crate) fn single(mut collection: Collection) -> Result<Option<Item>, Stop> {
+    if collection.len() > 1 { Err(Stop::Refused) } else { Ok(collection.pop()) }
 }
 
-fn text(collection: Collection) -> Result<Option<String>, Refused> {
-    single(collection)?.map(|value| value.as_str().map(ToOwned::to_owned).ok_or(Refused)).transpose()
+/// The text of the only value.
+pub(crate) fn text(collection: Collection) -> Result<Option<String>, Stop> {
+    single(collection)?.map(|item| item.as_text().ok_or(Stop::Misfit)).transpose()
 }
 
-fn number(collection: Collection) -> Result<Option<i64>, Refused> {
-    single(collection)?.map(|value| value.as_i64().ok_or(Refused)).transpose()
+/// A condition: one value that is no boolean is true.
+pub(crate) fn truth(collection: Collection) -> Result<Option<bool>, Stop> {
+    Ok(single(collection)?.map(|item| if let Json::Boolean(value) = item.json { value } else { true }))
 }
 
-fn truth(collection: Collection) -> Result<Option<bool>, Refused> {
-    Ok(single(collection)?.map(|value| value.as_bool().unwrap_or(true)))
+pub(crate) fn some(value: Option<Item>) -> Collection {
+    value.into_iter().collect()
 }
 
-fn some<T: Into<Value>>(value: Option<T>) -> Collection {
-    value.into_iter().map(Into::into).collect()
-}
-
-fn distinct(collection: Collection) -> Collection {
-    let mut kept = Vec::new();
-    for value in collection {
-        if !kept.contains(&value) {
-            kept.push(value);
-        }
+/// Of a path to a primitive, what stands beside it: `_birthDate`.
+pub(crate) fn beside(of: &Node, name: &str, focus: Focus<'_>) -> Result<Option<Collection>, Stop> {
+    let Node::Member(parent, field) = of else { return Ok(None) };
+    if name != "extension" && name != "id" {
+        return Ok(None);
     }
-    kept
+    let hidden = format!("_{field}");
+    let parents = evaluate(parent, focus)?;
+    let found: Vec<Json> = parents.iter().flat_map(|parent| values(&parent.json, &hidden)).collect();
+    Ok((!found.is_empty()).then(|| found.iter().flat_map(|object| member(object, name)).collect()))
 }
 
-/// The key of a reference: the specification's relative form, and the same on a server.
-fn key(reference: &str, wanted: Option<&str>) -> Option<String> {
-    let path = reference.split("/_history/").next()?;
-    let mut parts = path.rsplit('/');
-    let (id, kind) = (parts.next()?, parts.next()?);
-    wanted.is_none_or(|wanted| wanted == kind).then(|| id.to_owned())
-}
-
-pub(crate) fn evaluate(expression: &E, focus: Focus<'_>) -> Result<Collection, Refused> {
-    let at = |value: &Value| evaluate_at(expression, value, focus);
-    Ok(match expression {
-        E::This => focus.this.into_iter().cloned().collect(),
-        E::RowIndex => vec![focus.row_index.into()],
-        E::Text(text) => vec![(*text).into()],
-        E::Integer(number) => vec![(*number).into()],
-        E::Boolean(value) => vec![(*value).into()],
-        E::ValueIs(of, _, wanted) => {
-            let values = evaluate(of, focus)?;
-            let names =
-                values.iter().flat_map(|value| VALUES.into_iter().filter(|name| !field(value, name).is_empty()));
-            let is: Collection = names.map(|name| (name == *wanted).into()).collect();
-            some(single(is)?)
+pub(crate) fn evaluate(node: &Node, focus: Focus<'_>) -> Found {
+    Ok(match node {
+        Node::This => some(focus.this.cloned()),
+        Node::Index => vec![Item::number(Number::whole(focus.index))],
+        Node::Nothing => Vec::new(),
+        Node::Text(text) => vec![Item::text(text)],
+        Node::Number(digits) => vec![Item::number(Number::read(digits).unwrap())],
+        Node::Boolean(value) => vec![Item::boolean(*value)],
+        Node::Moment(text) => {
+            let of = match text {
+                time if time.get(2..3) == Some(":") => "Time",
+                date_time if date_time.contains('T') => "DateTime",
+                _ => "Date",
+            };
+            vec![Item::new(Json::Text(text.trim_end_matches('T').to_owned()), of)]
         }
-        E::ValueAs(of, _, name) => {
-            some(single(evaluate(of, focus)?.iter().flat_map(|value| field(value, name)).collect())?)
+        Node::Variable(name) => match name.as_str() {
+            "rowIndex" => vec![Item::number(Number::whole(focus.row_index))],
+            "resource" | "rootResource" => vec![focus.resource.clone()],
+            "context" => some(focus.context.cloned()),
+            name => {
+                let found = focus.constants.iter().find(|(known, _)| known == name);
+                vec![found.unwrap_or_else(|| panic!("the constant {name}")).1.clone()]
+            }
+        },
+        Node::Member(of, name) => {
+            let at_root = **of == Node::This && focus.this == Some(focus.resource);
+            if at_root && focus.resource.json.field("resourceType") == Some(&Json::Text(name.clone())) {
+                return Ok(vec![focus.resource.clone()]);
+            }
+            if let Some(found) = beside(of, name, focus)? {
+                return Ok(found);
+            }
+            evaluate(of, focus)?.iter().flat_map(|item| member(&item.json, name)).collect()
         }
-        E::Descendants(of) => vec![evaluate(of, focus)?.iter().map(below).sum::<usize>().into()],
-        E::Dates(left, operator, date) => {
-            let order = text(evaluate(left, focus)?)?.and_then(|left| dates(&left, date));
-            some(order.map(|order| match *operator {
-                "=" => order.is_eq(),
-                "!=" => order.is_ne(),
-                "<" => order.is_lt(),
-                "<=" => order.is_le(),
-                ">" => order.is_gt(),
-                _ => order.is_ge(),
-            }))
-        }
-        E::Child(of, name) | E::ValueOf(of, _, name) => {
-            evaluate(of, focus)?.iter().flat_map(|value| field(value, name)).collect()
-        }
-        E::Extension(of, url) => {
-            let all = evaluate(of, focus)?.into_iter().flat_map(|value| field(&value, "extension"));
-            all.filter(|value| value["url"] == *url).collect()
-        }
-        E::Where(of, _) | E::ExistsWhere(of, _) | E::AllWhere(of, _) => {
+        Node::At(of, index) => {
             let all = evaluate(of, focus)?;
+            let index = single(evaluate(index, focus)?)?.and_then(|index| index.as_number());
+            some(index.and_then(|index| all.get(usize::try_from(index.digits).ok()?).cloned()))
+        }
+        Node::Minus(of) => match single(evaluate(of, focus)?)? {
+            None => Vec::new(),
+            Some(item) => {
+                let number = item.as_number().ok_or(Stop::Misfit)?;
+                vec![Item::number(Number { digits: -number.digits, ..number })]
+            }
+        },
+        Node::Binary(left, operator, right) => binary(left, operator, right, focus)?,
+        Node::Call(of, name, arguments) => functions::call(of, name, arguments, focus)?,
+    })
+}
+
+/// Whether two values are the same; nothing where dates of different precision leave it open.
+pub(crate) fn same(a: &Item, b: &Item, moments: bool) -> Option<bool> {
+    if let (Some(a), Some(b)) = (a.as_number(), b.as_number()) {
+        return Some(a.order(b).is_eq());
+    }
+    if let (Json::Text(a), Json::Text(b), true) = (&a.json, &b.json, moments)
+        && let (Some(a), Some(b)) = (Moment::read(a), Moment::read(b))
+    {
+        return a.order(&b).map_or(Some(false), |order| order.map(Ordering::is_eq));
+    }
+    Some(match (&a.json, &b.json) {
+        (Json::Object(left), Json::Object(right)) => {
+            let part = |json: &Json| Item::new(json.clone(), "");
+            let names = |object: &Object, json: &Json| {
+                let mut names: Vec<String> = object.fields.iter().map(|(name, _)| name.clone()).collect();
+                names.retain(|name| !values(json, name).is_empty());
+                names.sort();
+                names
+            };
+            let shared = names(left, &a.json);
+            shared == names(right, &b.json)
+                && shared.iter().all(|name| {
+                    let (a, b) = (values(&a.json, name), values(&b.json, name));
+                    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same(&part(a), &part(b), false) == Some(true))
+                })
+        }
+        (a, b) => a == b,
+    })
+}
+
+/// Whether dates are compared as such.
+fn as_moments(left: &[Item], right: &[Item]) -> bool {
+    left.iter().chain(right).any(Item::is_moment)
+}
+
+pub(crate) fn contains(all: &[Item], wanted: &Item) -> bool {
+    let moments = as_moments(all, std::slice::from_ref(wanted));
+    all.iter().any(|item| same(item, wanted, moments) == Some(true))
+}
+
+fn equal(left: &[Item], right: &[Item]) -> Option<bool> {
+    if left.is_empty() || right.is_empty() {
+        return None;
+    }
+    if left.len() != right.len() {
+        return Some(false);
+    }
+    let moments = as_moments(left, right);
+    let each: Vec<Option<bool>> = left.iter().zip(right).map(|(a, b)| same(a, b, moments)).collect();
+    if each.contains(&Some(false)) { Some(false) } else { each.into_iter().collect::<Option<Vec<_>>>().map(|_| true) }
+}
+
+fn equivalent(left: &[Item], right: &[Item]) -> bool {
+    let moments = as_moments(left, right);
+    let alike = |a: &Item, b: &Item| {
+        if let (Some(a), Some(b)) = (a.as_number(), b.as_number()) {
+            let scale = a.plain().scale.min(b.plain().scale);
+            return a.rounded(scale).order(b.rounded(scale)).is_eq();
+        }
+        match (&a.json, &b.json) {
+            (Json::Text(a), Json::Text(b)) => {
+                if let (Some(a), Some(b), true) = (Moment::read(a), Moment::read(b), moments) {
+                    return a.order(&b) == Some(Some(Ordering::Equal));
+                }
+                let plain = |text: &str| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+                plain(a) == plain(b)
+            }
+            (a, b) => a == b,
+        }
+    };
+    let mut others: Vec<&Item> = right.iter().collect();
+    left.len() == right.len()
+        && left.iter().all(|item| {
+            let place = others.iter().position(|other| alike(item, other));
+            place.map(|place| others.remove(place)).is_some()
+        })
+}
+
+/// How two values are ordered; nothing where that is open.
+pub(crate) fn order(a: &Item, b: &Item, moments: bool) -> Result<Option<Ordering>, Stop> {
+    if let (Some(a), Some(b)) = (a.as_number(), b.as_number()) {
+        return Ok(Some(a.order(b)));
+    }
+    let (Json::Text(a), Json::Text(b)) = (&a.json, &b.json) else { return Err(Stop::Misfit) };
+    if !moments {
+        return Ok(Some(a.cmp(b)));
+    }
+    Ok(Moment::read(a).zip(Moment::read(b)).and_then(|(a, b)| a.order(&b).flatten()))
+}
+
+fn binary(left: &Node, operator: &str, right: &Node, focus: Focus<'_>) -> Found {
+    if matches!(operator, "and" | "or" | "xor" | "implies") {
+        let left = truth(evaluate(left, focus)?)?;
+        // What the left side decides is decided.
+        if matches!((operator, left), ("and" | "implies", Some(false)) | ("or", Some(true))) {
+            return Ok(vec![Item::boolean(operator != "and")]);
+        }
+        let right = truth(evaluate(right, focus)?)?;
+        return Ok(some(logic(left, operator, right).map(Item::boolean)));
+    }
+    let (left, right) = (evaluate(left, focus)?, evaluate(right, focus)?);
+    let truth = |value: Option<bool>| Ok(some(value.map(Item::boolean)));
+    match operator {
+        "|" => {
+            let moments = as_moments(&left, &right);
             let mut kept = Vec::new();
-            for value in &all {
-                if at(value)? == Some(true) {
-                    kept.push(value.clone());
+            for item in left.into_iter().chain(right) {
+                if !kept.iter().any(|known| same(known, &item, moments) == Some(true)) {
+                    kept.push(item);
                 }
             }
-            match expression {
-                E::ExistsWhere(..) => vec![(!kept.is_empty()).into()],
-                E::AllWhere(..) => vec![(kept.len() == all.len()).into()],
-                _ => kept,
-            }
+            Ok(kept)
         }
-        E::Part(of, name, number) => part(evaluate(of, focus)?, name, number.unwrap_or(0)),
-        E::Of(of, name) => {
-            let all = evaluate(of, focus)?;
-            match *name {
-                "exists" => vec![(!all.is_empty()).into()],
-                "empty" => vec![all.is_empty().into()],
-                "count" => vec![all.len().into()],
-                _ => some(truth(all)?.map(|value| !value)),
-            }
+        "=" => truth(equal(&left, &right)),
+        "!=" => truth(equal(&left, &right).map(|equal| !equal)),
+        "~" => truth(Some(equivalent(&left, &right))),
+        "!~" => truth(Some(!equivalent(&left, &right))),
+        "in" => truth(single(left)?.map(|wanted| contains(&right, &wanted))),
+        "contains" => truth(single(right)?.map(|wanted| contains(&left, &wanted))),
+        "&" => {
+            let joined = text(left)?.unwrap_or_default() + &text(right)?.unwrap_or_default();
+            Ok(vec![Item::text(joined)])
         }
-        E::Function(of, name, arguments) => function(text(evaluate(of, focus)?)?, name, arguments, focus)?,
-        E::Join(of, separator) => {
-            let texts: Option<Vec<String>> =
-                evaluate(of, focus)?.iter().map(|value| value.as_str().map(ToOwned::to_owned)).collect();
-            let texts = texts.ok_or(Refused)?;
-            if texts.is_empty() { Vec::new() } else { vec![texts.join(separator).into()] }
+        _ => {
+            let moments = as_moments(&left, &right);
+            let (Some(left), Some(right)) = (single(left)?, single(right)?) else { return Ok(Vec::new()) };
+            let wanted = match operator {
+                "<" => |order: Ordering| order.is_lt(),
+                "<=" => |order: Ordering| order.is_le(),
+                ">" => |order: Ordering| order.is_gt(),
+                ">=" => |order: Ordering| order.is_ge(),
+                _ => return calculate(&left, operator, &right),
+            };
+            truth(order(&left, &right, moments)?.map(wanted))
         }
-        E::Key(of, wanted) => evaluate(of, focus)?
-            .iter()
-            .flat_map(|value| field(value, "reference"))
-            .filter_map(|reference| key(reference.as_str()?, *wanted))
-            .map(Into::into)
-            .collect(),
-        E::ResourceKey => field(focus.resource, "id"),
-        E::Binary(left, operator, right) => binary(evaluate(left, focus)?, operator, evaluate(right, focus)?)?,
-        E::If(condition, then, other) => match truth(evaluate(condition, focus)?)? {
-            Some(true) => evaluate(then, focus)?,
-            _ => evaluate(other, focus)?,
-        },
-    })
-}
-
-/// The condition of a function for one value.
-fn evaluate_at(expression: &E, value: &Value, focus: Focus<'_>) -> Result<Option<bool>, Refused> {
-    let (E::Where(_, condition) | E::ExistsWhere(_, condition) | E::AllWhere(_, condition)) = expression else {
-        return Err(Refused);
-    };
-    truth(evaluate(condition, Focus { this: Some(value), ..focus })?)
-}
-
-fn part(all: Collection, name: &str, number: usize) -> Collection {
-    let all = all.into_iter();
-    match name {
-        "first" => all.take(1).collect(),
-        "last" => all.last().into_iter().collect(),
-        "tail" => all.skip(1).collect(),
-        "skip" => all.skip(number).collect(),
-        "take" => all.take(number).collect(),
-        "distinct" => distinct(all.collect()),
-        _ => all.skip(number).take(1).collect(),
     }
 }
 
-fn function(of: Option<String>, name: &str, arguments: &[E], focus: Focus<'_>) -> Result<Collection, Refused> {
-    let texts = |place: usize| -> Result<Option<String>, Refused> {
-        text(evaluate(arguments.get(place).ok_or(Refused)?, focus)?)
-    };
-    let numbers = |place: usize| -> Result<Option<i64>, Refused> {
-        arguments.get(place).map_or(Ok(None), |argument| number(evaluate(argument, focus)?))
-    };
-    let Some(of) = of else { return Ok(Vec::new()) };
-    Ok(match name {
-        "upper" => vec![of.to_uppercase().into()],
-        "lower" => vec![of.to_lowercase().into()],
-        "length" => vec![of.chars().count().into()],
-        "startsWith" => some(texts(0)?.map(|text| of.starts_with(&text))),
-        "endsWith" => some(texts(0)?.map(|text| of.ends_with(&text))),
-        "contains" => some(texts(0)?.map(|text| of.contains(&text))),
-        "indexOf" => {
-            some(texts(0)?.map(|text| {
-                of.find(&text).map_or(-1, |place| i64::try_from(of[..place].chars().count()).unwrap_or(-1))
-            }))
-        }
-        "replace" => match (texts(0)?, texts(1)?) {
-            (Some(from), Some(to)) => vec![of.replace(&from, &to).into()],
-            _ => Vec::new(),
-        },
-        _ => {
-            let start = usize::try_from(numbers(0)?.ok_or(Refused)?).map_err(|_| Refused)?;
-            let length = numbers(1)?.map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(0));
-            if start >= of.chars().count() {
-                return Ok(Vec::new());
-            }
-            vec![of.chars().skip(start).take(length).collect::<String>().into()]
-        }
-    })
-}
-
-fn binary(left: Collection, operator: &str, right: Collection) -> Result<Collection, Refused> {
-    Ok(match operator {
-        "and" | "or" | "xor" | "implies" => some(logic(truth(left)?, operator, truth(right)?)),
-        "=" | "!=" if left.is_empty() || right.is_empty() => Vec::new(),
-        "=" => vec![(left == right).into()],
-        "!=" => vec![(left != right).into()],
-        "in" => match single(left)? {
-            None => Vec::new(),
-            Some(value) => vec![right.contains(&value).into()],
-        },
-        "&" => vec![format!("{}{}", text(left)?.unwrap_or_default(), text(right)?.unwrap_or_default()).into()],
-        "+" if left.iter().chain(&right).any(Value::is_string) => match (text(left)?, text(right)?) {
-            (Some(left), Some(right)) => vec![(left + &right).into()],
-            _ => Vec::new(),
-        },
-        _ => {
-            let (Some(left), Some(right)) = (number(left)?, number(right)?) else { return Ok(Vec::new()) };
-            match operator {
-                "<" => vec![(left < right).into()],
-                "<=" => vec![(left <= right).into()],
-                ">" => vec![(left > right).into()],
-                ">=" => vec![(left >= right).into()],
-                "+" => vec![(left + right).into()],
-                "-" => vec![(left - right).into()],
-                "*" => vec![(left * right).into()],
-                "div" => some(left.checked_div(right)),
-                _ => some(left.checked_rem(right)),
-            }
-        }
-    })
+fn calculate(left: &Item, operator: &str, right: &Item) -> Found {
+    if let (Some(a), Some(b)) = (left.as_number(), right.as_number()) {
+        return Ok(some(a.calculate(operator, b).map(Item::number)));
+    }
+    match (&left.json, &right.json) {
+        (Json::Text(a), Json::Text(b)) if operator == "+" => Ok(vec![Item::text(format!("{a}{b}"))]),
+        _ => Err(Stop::Misfit),
+    }
 }
 
 /// Three-valued logic, as the tables of the specification have it.

@@ -1,8 +1,8 @@
-//! Random expressions of which the types are known, and their text.
+//! Random expressions of which the types are known, as text.
 
 use crate::{
     dice::Dice,
-    resource::{DATES, TEXTS},
+    resource::{DATE_TIMES, DATES, DECIMALS, TEXTS},
 };
 
 /// What an expression gives.
@@ -10,287 +10,338 @@ use crate::{
 pub(crate) enum Type {
     Text,
     Integer,
+    Decimal,
     Boolean,
     Date,
+    DateTime,
     Patient,
+    Meta,
     Name,
     Point,
     Identifier,
+    Period,
     Contact,
     Extension,
+    Quantity,
     Reference,
 }
+
+use Type as T;
 
 impl Type {
     /// The fields that a patient's parts have.
     pub(crate) fn fields(self) -> &'static [(&'static str, Type)] {
         match self {
-            Self::Patient => &[
-                ("name", Self::Name),
-                ("gender", Self::Text),
-                ("active", Self::Boolean),
-                ("birthDate", Self::Date),
-                ("multipleBirthInteger", Self::Integer),
-                ("telecom", Self::Point),
-                ("identifier", Self::Identifier),
-                ("contact", Self::Contact),
-                ("extension", Self::Extension),
-                ("generalPractitioner", Self::Reference),
+            T::Patient => &[
+                ("name", T::Name),
+                ("gender", T::Text),
+                ("active", T::Boolean),
+                ("birthDate", T::Date),
+                ("multipleBirth.ofType(integer)", T::Integer),
+                ("deceased.ofType(boolean)", T::Boolean),
+                ("deceased.ofType(dateTime)", T::DateTime),
+                ("meta", T::Meta),
+                ("telecom", T::Point),
+                ("identifier", T::Identifier),
+                ("contact", T::Contact),
+                ("extension", T::Extension),
+                ("birthDate.extension", T::Extension),
+                ("birthDate.id", T::Text),
+                ("generalPractitioner", T::Reference),
             ],
-            Self::Name => &[("family", Self::Text), ("given", Self::Text), ("use", Self::Text)],
-            Self::Point => &[("value", Self::Text), ("system", Self::Text), ("rank", Self::Integer)],
-            Self::Identifier => &[("value", Self::Text), ("system", Self::Text)],
-            Self::Contact => &[("name", Self::Name), ("telecom", Self::Point)],
-            Self::Extension => &[("url", Self::Text)],
-            Self::Reference => &[("reference", Self::Text)],
-            Self::Text | Self::Integer | Self::Boolean | Self::Date => &[],
+            T::Meta => &[("lastUpdated", T::DateTime)],
+            T::Name => &[("family", T::Text), ("given", T::Text), ("use", T::Text)],
+            T::Point => &[("value", T::Text), ("system", T::Text), ("rank", T::Integer)],
+            T::Identifier => &[("value", T::Text), ("system", T::Text), ("period", T::Period)],
+            T::Period => &[("start", T::DateTime)],
+            T::Contact => &[("name", T::Name), ("telecom", T::Point)],
+            T::Extension => &[
+                ("url", T::Text),
+                ("extension", T::Extension),
+                ("value.ofType(string)", T::Text),
+                ("value.ofType(integer)", T::Integer),
+                ("value.ofType(boolean)", T::Boolean),
+                ("value.ofType(decimal)", T::Decimal),
+                ("value.ofType(dateTime)", T::DateTime),
+                ("value.ofType(Quantity)", T::Quantity),
+            ],
+            T::Quantity => &[("value", T::Decimal), ("unit", T::Text)],
+            T::Reference => &[("reference", T::Text)],
+            T::Text | T::Integer | T::Decimal | T::Boolean | T::Date | T::DateTime => &[],
         }
     }
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum Expression {
-    This,
-    RowIndex,
-    Text(&'static str),
-    Integer(i64),
-    Boolean(bool),
-    Child(Box<Self>, &'static str),
-    Where(Box<Self>, Box<Self>),
-    /// `.name(numbers)` that keeps a part of a collection: first, last, tail, skip, take, distinct, or an index.
-    Part(Box<Self>, &'static str, Option<usize>),
-    /// `.extension(url)`.
-    Extension(Box<Self>, &'static str),
-    /// `.value.ofType(type)` of an extension, and its name in JSON.
-    ValueOf(Box<Self>, &'static str, &'static str),
-    /// `value is type` of an extension, and the value's name in JSON; `value.as(type)`.
-    ValueIs(Box<Self>, &'static str, &'static str),
-    ValueAs(Box<Self>, &'static str, &'static str),
-    /// `.descendants().count()`.
-    Descendants(Box<Self>),
-    /// A comparison with a date.
-    Dates(Box<Self>, &'static str, &'static str),
-    /// A function without arguments of a whole collection: exists, empty, count, not.
-    Of(Box<Self>, &'static str),
-    ExistsWhere(Box<Self>, Box<Self>),
-    AllWhere(Box<Self>, Box<Self>),
-    /// A function of one text with arguments.
-    Function(Box<Self>, &'static str, Vec<Self>),
-    Join(Box<Self>, &'static str),
-    Key(Box<Self>, Option<&'static str>),
-    ResourceKey,
-    Binary(Box<Self>, &'static str, Box<Self>),
-    If(Box<Self>, Box<Self>, Box<Self>),
+/// A step behind what stands before it; nothing stands for the focus itself.
+fn step(of: &str, rest: &str) -> String {
+    if of.is_empty() { rest.to_owned() } else { format!("{of}.{rest}") }
 }
 
-use Expression as E;
-
-impl Expression {
-    pub(crate) fn text(&self) -> String {
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "\\'"));
-        // A path from the focus itself is written without `$this`.
-        let of = |of: &Self, rest: String| if matches!(of, E::This) { rest } else { format!("{}.{rest}", of.text()) };
-        match self {
-            E::This => "$this".into(),
-            E::RowIndex => "%rowIndex".into(),
-            E::Text(text) => quoted(text),
-            E::Integer(number) => number.to_string(),
-            E::Boolean(value) => value.to_string(),
-            E::Child(parent, name) => of(parent, (*name).to_owned()),
-            E::Where(parent, condition) => of(parent, format!("where({})", condition.text())),
-            E::Part(parent, "[]", place) => format!("{}[{}]", parent.text(), place.unwrap_or(0)),
-            E::Part(parent, name, Some(number)) => of(parent, format!("{name}({number})")),
-            E::Part(parent, name, None) | E::Of(parent, name) => of(parent, format!("{name}()")),
-            E::Extension(parent, url) => of(parent, format!("extension('{url}')")),
-            E::ValueIs(parent, name, _) => format!("({} is {name})", of(parent, "value".to_owned())),
-            E::ValueAs(parent, name, _) => of(parent, format!("value.as({name})")),
-            E::Descendants(parent) => of(parent, "descendants().count()".to_owned()),
-            E::Dates(left, operator, date) => format!("({} {operator} @{date})", left.text()),
-            E::ValueOf(parent, name, _) => of(parent, format!("value.ofType({name})")),
-            E::ExistsWhere(parent, condition) => of(parent, format!("exists({})", condition.text())),
-            E::AllWhere(parent, condition) => of(parent, format!("all({})", condition.text())),
-            E::Function(parent, name, arguments) => {
-                let arguments: Vec<String> = arguments.iter().map(Self::text).collect();
-                of(parent, format!("{name}({})", arguments.join(", ")))
-            }
-            E::Join(parent, separator) => of(parent, format!("join({})", quoted(separator))),
-            E::Key(parent, wanted) => of(parent, format!("getReferenceKey({})", wanted.unwrap_or(""))),
-            E::ResourceKey => "getResourceKey()".into(),
-            E::Binary(left, operator, right) => format!("({} {operator} {})", left.text(), right.text()),
-            E::If(condition, then, other) => format!("iif({}, {}, {})", condition.text(), then.text(), other.text()),
-        }
-    }
+fn shown(path: String) -> String {
+    if path.is_empty() { "$this".to_owned() } else { path }
 }
 
-/// The operand of a function: a computed one stands in brackets already.
-fn boxed(expression: E) -> Box<E> {
-    Box::new(expression)
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "\\'"))
+}
+
+fn some_text(dice: &mut Dice<'_>) -> String {
+    literal(dice.one_of(&TEXTS))
 }
 
 /// Any collection of elements or values from a focus.
-pub(crate) fn path(dice: &mut Dice<'_>, from: Type, depth: usize) -> (E, Type) {
-    let (mut at, mut kind) = (E::This, from);
+pub(crate) fn path(dice: &mut Dice<'_>, from: Type, depth: usize) -> (String, Type) {
+    let (mut at, mut kind) = (String::new(), from);
     loop {
         let fields = kind.fields();
-        if fields.is_empty() || (!matches!(at, E::This) && dice.roll(4) == 3) {
-            return (at, kind);
+        if fields.is_empty() || (!at.is_empty() && dice.roll(4) == 3) {
+            return (shown(at), kind);
         }
-        if kind == Type::Extension && dice.roll(3) > 0 {
-            let (name, json, of) = dice.one_of(&[
-                ("string", "valueString", Type::Text),
-                ("integer", "valueInteger", Type::Integer),
-                ("boolean", "valueBoolean", Type::Boolean),
-            ]);
-            (at, kind) = (E::ValueOf(boxed(at), name, json), of);
-        } else if kind == Type::Patient && dice.roll(8) == 7 {
-            (at, kind) = (E::Extension(boxed(at), dice.one_of(&["u", "v"])), Type::Extension);
+        if matches!(kind, T::Patient | T::Extension) && dice.roll(8) == 7 {
+            (at, kind) = (step(&at, &format!("extension('{}')", dice.one_of(&["u", "v"]))), T::Extension);
+        } else if kind == T::Extension && dice.roll(10) == 9 {
+            at = step(&at, "repeat(extension)");
         } else {
             let (name, of) = dice.one_of(fields);
-            (at, kind) = (E::Child(boxed(at), name), of);
+            (at, kind) = (step(&at, name), of);
         }
         at = part(dice, at, kind, depth);
     }
 }
 
 /// Perhaps only a part of a collection.
-fn part(dice: &mut Dice<'_>, of: E, kind: Type, depth: usize) -> E {
-    match dice.roll(14) {
-        7 => E::Part(boxed(of), "first", None),
-        8 => E::Part(boxed(of), "last", None),
-        9 => E::Part(boxed(of), "tail", None),
-        10 => E::Part(boxed(of), dice.one_of(&["skip", "take", "[]"]), Some(dice.roll(3))),
-        11 | 12 if depth > 0 => E::Where(boxed(of), boxed(boolean(dice, kind, depth - 1))),
-        13 if kind == Type::Text || kind == Type::Integer => E::Part(boxed(of), "distinct", None),
+fn part(dice: &mut Dice<'_>, of: String, kind: Type, depth: usize) -> String {
+    match dice.roll(18) {
+        7 => step(&of, dice.one_of(&["first()", "last()", "tail()", "trace('x')"])),
+        8 => format!("{of}[{}]", dice.roll(3)),
+        9 => step(&of, &format!("{}({})", dice.one_of(&["skip", "take"]), dice.roll(3))),
+        10 | 11 if depth > 0 => step(&of, &format!("where({})", boolean(dice, kind, depth - 1))),
+        12 => step(&of, &format!("where($index = {})", dice.roll(3))),
+        13 => step(&of, "distinct()"),
+        14 if depth > 0 => {
+            let name = dice.one_of(&["union", "combine", "intersect", "exclude"]);
+            step(&of, &format!("{name}({of}.skip(1))"))
+        }
+        15 if depth > 0 => step(&of, "select($this)"),
         _ => of,
     }
 }
 
 /// A path to values of a type, if the dice find one.
-fn leaf(dice: &mut Dice<'_>, from: Type, wanted: Type, depth: usize) -> E {
-    for _ in 0..4 {
+fn leaf(dice: &mut Dice<'_>, from: Type, wanted: Type, depth: usize) -> String {
+    for _ in 0..5 {
         let (found, kind) = path(dice, from, depth);
         if kind == wanted {
             // Most functions take one value.
-            return if dice.roll(5) == 4 { found } else { E::Part(boxed(found), "first", None) };
+            return if dice.roll(6) == 5 { found } else { step(&found, "first()") };
         }
     }
     match wanted {
-        Type::Integer => E::Integer(i64::try_from(dice.roll(5)).unwrap_or(0)),
-        Type::Boolean => E::Boolean(dice.roll(2) == 1),
-        _ => E::Text(dice.one_of(&TEXTS)),
+        T::Integer => dice.roll(5).to_string(),
+        T::Decimal => {
+            let digits = dice.one_of(&DECIMALS).to_owned();
+            if digits.contains('e') { "100.0".into() } else { format!("({digits})") }
+        }
+        T::Boolean => (dice.roll(2) == 1).to_string(),
+        T::Date => format!("@{}", dice.one_of(&DATES)),
+        T::DateTime => {
+            let text = dice.one_of(&DATE_TIMES);
+            if text.contains('T') { format!("@{text}") } else { format!("@{text}T") }
+        }
+        _ => some_text(dice),
     }
 }
 
-pub(crate) fn boolean(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
+pub(crate) fn boolean(dice: &mut Dice<'_>, from: Type, depth: usize) -> String {
     if depth == 0 {
         return match dice.roll(3) {
-            0 => E::Of(boxed(path(dice, from, 0).0), dice.one_of(&["exists", "empty"])),
-            1 => leaf(dice, from, Type::Boolean, 0),
-            _ => E::Binary(boxed(leaf(dice, from, Type::Text, 0)), "=", boxed(E::Text(dice.one_of(&TEXTS)))),
+            0 => step(&path(dice, from, 0).0, dice.one_of(&["exists()", "empty()", "hasValue()"])),
+            1 => leaf(dice, from, T::Boolean, 0),
+            _ => format!("({} = {})", leaf(dice, from, T::Text, 0), some_text(dice)),
         };
     }
     let less = depth - 1;
-    match dice.roll(14) {
+    match dice.roll(22) {
         0 | 1 => boolean(dice, from, 0),
         2 => {
             let operator = dice.one_of(&["and", "or", "xor", "implies"]);
-            E::Binary(boxed(boolean(dice, from, less)), operator, boxed(boolean(dice, from, less)))
+            format!("({} {operator} {})", boolean(dice, from, less), boolean(dice, from, less))
         }
-        3 => E::Of(boxed(boolean(dice, from, less)), "not"),
+        3 => step(&boolean(dice, from, less), "not()"),
         4 | 5 => {
-            let operator = dice.one_of(&["=", "!="]);
-            let right = if dice.roll(2) == 0 { E::Text(dice.one_of(&TEXTS)) } else { text(dice, from, less) };
-            E::Binary(boxed(text(dice, from, less)), operator, boxed(right))
+            let operator = dice.one_of(&["=", "!=", "~", "!~", "<", ">="]);
+            let right = if dice.roll(2) == 0 { some_text(dice) } else { text(dice, from, less) };
+            format!("({} {operator} {right})", text(dice, from, less))
         }
-        6 => {
-            let operator = dice.one_of(&["<", "<=", ">", ">=", "="]);
-            E::Binary(boxed(integer(dice, from, less)), operator, boxed(integer(dice, from, less)))
+        6 | 7 => {
+            let operator = dice.one_of(&["<", "<=", ">", ">=", "=", "!=", "~"]);
+            format!("({} {operator} {})", number(dice, from, less), number(dice, from, less))
         }
-        7 => {
+        8 => {
             let name = dice.one_of(&["startsWith", "endsWith", "contains"]);
-            E::Function(boxed(text(dice, from, less)), name, vec![E::Text(dice.one_of(&TEXTS))])
+            step(&text(dice, from, less), &format!("{name}({})", some_text(dice)))
         }
-        8 | 9 => {
+        9 => {
+            step(&text(dice, from, less), dice.one_of(&["matches('^[A-Z]')", "matchesFull('[a-z ]*')", "matches('')"]))
+        }
+        10 | 11 => {
             let (of, kind) = path(dice, from, less);
-            if matches!(kind, Type::Text | Type::Integer) {
-                let wanted = leaf(dice, from, kind, less);
-                return E::Binary(boxed(wanted), "in", boxed(of));
+            step(&of, &format!("{}({})", dice.one_of(&["exists", "all", "any"]), boolean(dice, kind, less)))
+        }
+        12 => {
+            let (of, kind) = path(dice, from, less);
+            if kind.fields().is_empty() {
+                let one = leaf(dice, from, kind, less);
+                return if dice.roll(2) == 0 { format!("({one} in {of})") } else { format!("({of} contains {one})") };
             }
-            let condition = boxed(boolean(dice, kind, less));
-            if dice.roll(2) == 0 { E::ExistsWhere(boxed(of), condition) } else { E::AllWhere(boxed(of), condition) }
+            let name = dice.one_of(&["isDistinct()", "subsetOf($this)", "exists()"]);
+            step(&of, &name.replace("$this", &of))
         }
-        10 => {
+        13 => {
             let (one, two) = (boolean(dice, from, less), boolean(dice, from, less));
-            E::If(boxed(boolean(dice, from, less)), boxed(one), boxed(two))
+            format!("iif({}, {one}, {two})", boolean(dice, from, less))
         }
-        11 if matches!(from, Type::Patient | Type::Date) => {
-            let of = if from == Type::Date { E::This } else { E::Child(boxed(E::This), "birthDate") };
-            E::Dates(boxed(of), dice.one_of(&["=", "!=", "<", "<=", ">", ">="]), dice.one_of(&DATES))
+        14 | 15 => {
+            let operator = dice.one_of(&["=", "!=", "<", "<=", ">", ">=", "~"]);
+            let kind = dice.one_of(&[T::Date, T::DateTime]);
+            format!("({} {operator} {})", moment(dice, from, kind), moment(dice, from, dice_kind(kind)))
         }
-        12 if matches!(from, Type::Patient | Type::Extension) => {
-            let (name, json) =
-                dice.one_of(&[("string", "valueString"), ("integer", "valueInteger"), ("boolean", "valueBoolean")]);
-            E::ValueIs(boxed(extension(from)), name, json)
+        16 if matches!(from, T::Extension) => {
+            format!("(value is {})", dice.one_of(&["string", "integer", "boolean", "decimal", "Quantity"]))
         }
-        _ => leaf(dice, from, Type::Boolean, less),
+        17 => {
+            let (of, kind) = path(dice, from, less);
+            if kind != T::Boolean {
+                return boolean(dice, from, less);
+            }
+            step(&of, dice.one_of(&["allTrue()", "anyTrue()", "allFalse()", "anyFalse()"]))
+        }
+        18 => {
+            let to = dice.one_of(&["Integer", "Decimal", "Boolean", "Date", "DateTime", "Time", "String"]);
+            step(&text(dice, from, less), &format!("convertsTo{to}()"))
+        }
+        19 => format!("%context.exists({})", boolean(dice, from, 0).replace("$this", "%context")),
+        _ => leaf(dice, from, T::Boolean, less),
     }
 }
 
-pub(crate) fn text(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
+fn dice_kind(kind: Type) -> Type {
+    if kind == T::Date { T::DateTime } else { T::Date }
+}
+
+/// A date or a dateTime.
+pub(crate) fn moment(dice: &mut Dice<'_>, from: Type, kind: Type) -> String {
+    let found = leaf(dice, from, kind, 0);
+    match dice.roll(6) {
+        4 => step(&found, dice.one_of(&["lowBoundary()", "highBoundary()"])),
+        5 if kind == T::DateTime => step(&found, "toDate()"),
+        _ => found,
+    }
+}
+
+pub(crate) fn text(dice: &mut Dice<'_>, from: Type, depth: usize) -> String {
     if depth == 0 {
-        return leaf(dice, from, Type::Text, 0);
+        return leaf(dice, from, T::Text, 0);
     }
     let less = depth - 1;
-    match dice.roll(10) {
-        0 => E::Text(dice.one_of(&TEXTS)),
-        1 => E::Function(boxed(text(dice, from, less)), dice.one_of(&["upper", "lower"]), Vec::new()),
+    match dice.roll(18) {
+        0 => some_text(dice),
+        1 => step(&text(dice, from, less), dice.one_of(&["upper()", "lower()", "trim()", "toString()"])),
         2 => {
-            let start = E::Integer(i64::try_from(dice.roll(5)).unwrap_or(0));
-            let length = (dice.roll(2) == 1).then(|| E::Integer(i64::try_from(dice.roll(4)).unwrap_or(0)));
-            E::Function(boxed(text(dice, from, less)), "substring", std::iter::once(start).chain(length).collect())
+            let (start, length) = (dice.roll(5), dice.roll(4));
+            let rest =
+                if dice.roll(2) == 1 { format!("substring({start}, {length})") } else { format!("substring({start})") };
+            step(&text(dice, from, less), &rest)
         }
         3 => {
-            let arguments = vec![E::Text(dice.one_of(&TEXTS)), E::Text(dice.one_of(&TEXTS))];
-            E::Function(boxed(text(dice, from, less)), "replace", arguments)
+            let (old, new) = (some_text(dice), some_text(dice));
+            step(&text(dice, from, less), &format!("replace({old}, {new})"))
         }
-        4 => E::Binary(boxed(text(dice, from, less)), dice.one_of(&["+", "&"]), boxed(text(dice, from, less))),
+        4 => {
+            let operator = dice.one_of(&["+", "&"]);
+            format!("({} {operator} {})", text(dice, from, less), text(dice, from, less))
+        }
         5 => {
             let (of, kind) = path(dice, from, less);
-            if kind == Type::Text { E::Join(boxed(of), dice.one_of(&["", ", "])) } else { text(dice, from, less) }
+            if kind != T::Text {
+                return text(dice, from, less);
+            }
+            step(&of, dice.one_of(&["join()", "join(', ')", "select($this & '!').join('')", "min()", "max()"]))
         }
-        6 if from == Type::Patient => {
-            let of = E::Part(boxed(E::Child(boxed(E::This), "generalPractitioner")), "first", None);
-            E::Key(boxed(of), dice.one_of(&[None, Some("Practitioner"), Some("Organization")]))
+        6 if from == T::Patient => {
+            let kind = dice.one_of(&["", "Practitioner", "Organization"]);
+            format!("generalPractitioner.first().getReferenceKey({kind})")
         }
-        7 if from == Type::Patient => E::ResourceKey,
-        8 if matches!(from, Type::Patient | Type::Extension) => {
-            E::ValueAs(boxed(extension(from)), "string", "valueString")
+        7 if from == T::Patient => "getResourceKey()".into(),
+        8 if from == T::Extension => "value.as(string)".into(),
+        9 => step(
+            &text(dice, from, less),
+            dice.one_of(&["split(' ').first()", "split('n').last()", "toChars().tail().join('')"]),
+        ),
+        10 => {
+            step(&text(dice, from, less), dice.one_of(&["replaceMatches('[aeé]', '<$0>')", "replaceMatches('', 'x')"]))
         }
-        _ => leaf(dice, from, Type::Text, less),
+        11 => step(&number(dice, from, less), "toString()"),
+        12 => step(&boolean(dice, from, less), "toString()"),
+        13 => format!("coalesce({}, {})", text(dice, from, less), text(dice, from, less)),
+        14 => {
+            let (one, two) = (text(dice, from, less), text(dice, from, less));
+            format!("iif({}, {one}, {two})", boolean(dice, from, less))
+        }
+        15 => format!("(%resource.gender | {}).first()", text(dice, from, less)),
+        16 => step(&moment(dice, from, T::DateTime), "toString()"),
+        _ => leaf(dice, from, T::Text, less),
     }
 }
 
-/// One extension of a patient, or the focus.
-fn extension(from: Type) -> E {
-    if from == Type::Extension {
-        return E::This;
-    }
-    E::Part(boxed(E::Child(boxed(E::This), "extension")), "first", None)
+/// A number, mostly a whole one.
+pub(crate) fn number(dice: &mut Dice<'_>, from: Type, depth: usize) -> String {
+    if dice.roll(3) == 2 { decimal(dice, from, depth) } else { integer(dice, from, depth) }
 }
 
-pub(crate) fn integer(dice: &mut Dice<'_>, from: Type, depth: usize) -> E {
+pub(crate) fn decimal(dice: &mut Dice<'_>, from: Type, depth: usize) -> String {
     let less = depth.saturating_sub(1);
-    match dice.roll(if depth == 0 { 3 } else { 8 }) {
-        0 => E::Integer(i64::try_from(dice.roll(5)).unwrap_or(0)),
-        1 => leaf(dice, from, Type::Integer, less),
-        2 => E::Of(boxed(path(dice, from, less).0), "count"),
-        3 => E::Function(boxed(text(dice, from, less)), "length", Vec::new()),
-        4 => E::Function(boxed(text(dice, from, less)), "indexOf", vec![E::Text(dice.one_of(&TEXTS))]),
-        5 => E::RowIndex,
-        6 => E::Descendants(boxed(path(dice, from, less).0)),
+    match dice.roll(if depth == 0 { 2 } else { 8 }) {
+        2 | 3 => {
+            let operator = dice.one_of(&["+", "-", "*", "/", "mod"]);
+            format!("({} {operator} {})", number(dice, from, less), number(dice, from, less))
+        }
+        4 => step(
+            &leaf(dice, from, T::Decimal, less),
+            dice.one_of(&["lowBoundary()", "highBoundary()", "round(1)", "abs()"]),
+        ),
+        5 => {
+            let (of, kind) = path(dice, from, less);
+            if !matches!(kind, T::Decimal | T::Integer) {
+                return decimal(dice, from, less);
+            }
+            step(&of, dice.one_of(&["sum()", "avg()", "min()", "max()"]))
+        }
+        6 => format!("(-({}))", number(dice, from, less)),
+        7 => step(&text(dice, from, less), "toDecimal()"),
+        _ => leaf(dice, from, T::Decimal, less),
+    }
+}
+
+pub(crate) fn integer(dice: &mut Dice<'_>, from: Type, depth: usize) -> String {
+    let less = depth.saturating_sub(1);
+    match dice.roll(if depth == 0 { 3 } else { 12 }) {
+        0 => dice.roll(5).to_string(),
+        1 => leaf(dice, from, T::Integer, less),
+        2 => step(&path(dice, from, less).0, "count()"),
+        3 => step(&text(dice, from, less), "length()"),
+        4 => {
+            let name = dice.one_of(&["indexOf", "lastIndexOf"]);
+            step(&text(dice, from, less), &format!("{name}({})", some_text(dice)))
+        }
+        5 => "%rowIndex".into(),
+        6 => step(&path(dice, from, less).0, dice.one_of(&["descendants().count()", "children().count()"])),
+        7 => step(&decimal(dice, from, less), dice.one_of(&["floor()", "ceiling()", "truncate()"])),
+        8 => step(&text(dice, from, less), "toInteger()"),
+        9 => format!("({} {} {})", number(dice, from, less), dice.one_of(&["div"]), number(dice, from, less)),
         _ => {
-            let operator = dice.one_of(&["+", "-", "*", "div", "mod"]);
-            E::Binary(boxed(integer(dice, from, less)), operator, boxed(integer(dice, from, less)))
+            let operator = dice.one_of(&["+", "-", "*", "mod"]);
+            format!("({} {operator} {})", integer(dice, from, less), integer(dice, from, less))
         }
     }
 }

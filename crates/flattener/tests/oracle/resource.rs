@@ -1,85 +1,138 @@
-//! Random patients, with what servers send besides what they should: nulls, empty lists, numbers as strings.
-
-use serde_json::{Map, Value, json};
+//! Random patients as JSON text, with what servers send besides what they should: nulls, empty lists, numbers as strings.
 
 use crate::dice::Dice;
 
 pub(crate) const TEXTS: [&str; 8] = ["a", "Ann", "O'Neill", "é", "phone", "usual", "x y", "Ann a"];
 
 /// Of all precisions: two of them may be open to each other.
-pub(crate) const DATES: [&str; 5] = ["1974-12-25", "1974-12", "1974", "1975-01", "2000-06-01"];
+pub(crate) const DATES: [&str; 5] = ["1974-12-25", "1974-12", "1974", "1975-01", "2000-02-29"];
+
+/// The same with a clock, of which FHIR asks for a zone.
+pub(crate) const DATE_TIMES: [&str; 6] = [
+    "1974-12-25",
+    "1974-12-25T10:00:00Z",
+    "1974-12-25T23:30:00.250-05:00",
+    "1974-12-26T04:30:00Z",
+    "1974-12",
+    "2000-02-29T00:00:00+14:00",
+];
+
+pub(crate) const DECIMALS: [&str; 8] = ["0", "1.50", "-0.25", "3", "2.675", "1e2", "0.001", "12345.6789"];
 
 /// What makes a field's value.
-type Make = fn(&mut Dice<'_>) -> Value;
+type Make = fn(&mut Dice<'_>) -> String;
 
-fn text(dice: &mut Dice<'_>) -> Value {
-    dice.one_of(&TEXTS).into()
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
 }
 
-fn list(dice: &mut Dice<'_>, most: usize, one: Make) -> Value {
+fn text(dice: &mut Dice<'_>) -> String {
+    quoted(dice.one_of(&TEXTS))
+}
+
+fn date(dice: &mut Dice<'_>) -> String {
+    quoted(dice.one_of(&DATES))
+}
+
+fn date_time(dice: &mut Dice<'_>) -> String {
+    quoted(dice.one_of(&DATE_TIMES))
+}
+
+fn boolean(dice: &mut Dice<'_>) -> String {
+    (dice.roll(2) == 1).to_string()
+}
+
+fn integer(dice: &mut Dice<'_>) -> String {
+    dice.roll(5).to_string()
+}
+
+fn list(dice: &mut Dice<'_>, most: usize, one: Make) -> String {
     let count = dice.roll(most + 1);
-    (0..count).map(|_| one(dice)).collect()
+    let mut all: Vec<String> = (0..count).map(|_| one(dice)).collect();
+    if dice.roll(12) == 11 {
+        all.insert(0, "null".to_owned());
+    }
+    format!("[{}]", all.join(","))
 }
 
-fn object(dice: &mut Dice<'_>, fields: &[(&str, Make)]) -> Value {
-    let mut map = Map::new();
+fn object(dice: &mut Dice<'_>, fields: &[(&str, Make)]) -> String {
+    let mut written = Vec::new();
     for (name, one) in fields {
         // A field may be missing, or null, which is the same.
         match dice.roll(6) {
             0 => {}
-            1 if dice.roll(4) == 0 => {
-                map.insert((*name).to_owned(), Value::Null);
-            }
-            _ => {
-                map.insert((*name).to_owned(), one(dice));
-            }
+            1 if dice.roll(4) == 0 => written.push(format!("\"{name}\":null")),
+            _ => written.push(format!("\"{name}\": {}", one(dice))),
         }
     }
-    Value::Object(map)
+    format!("{{{}}}", written.join(","))
 }
 
-fn name(dice: &mut Dice<'_>) -> Value {
+fn name(dice: &mut Dice<'_>) -> String {
     object(dice, &[("use", text), ("family", text), ("given", |dice| list(dice, 3, text))])
 }
 
-fn point(dice: &mut Dice<'_>) -> Value {
-    object(dice, &[("system", text), ("value", text), ("rank", |dice| dice.roll(5).into())])
+fn point(dice: &mut Dice<'_>) -> String {
+    object(dice, &[("system", text), ("value", text), ("rank", integer)])
 }
 
-fn extension(dice: &mut Dice<'_>) -> Value {
-    let (name, value) = match dice.roll(3) {
+fn identifier(dice: &mut Dice<'_>) -> String {
+    let value: Make = |dice| if dice.roll(5) == 4 { dice.roll(90).to_string() } else { text(dice) };
+    object(dice, &[("system", text), ("value", value), ("period", |dice| object(dice, &[("start", date_time)]))])
+}
+
+/// An extension; some hold others.
+fn extension(dice: &mut Dice<'_>) -> String {
+    let (field, value) = match dice.roll(7) {
         0 => ("valueString", text(dice)),
-        1 => ("valueInteger", dice.roll(9).into()),
-        _ => ("valueBoolean", (dice.roll(2) == 1).into()),
+        1 => ("valueInteger", dice.roll(9).to_string()),
+        2 => ("valueBoolean", boolean(dice)),
+        3 => ("valueDecimal", dice.one_of(&DECIMALS).to_owned()),
+        4 => ("valueDateTime", date_time(dice)),
+        5 => ("valueQuantity", format!(r#"{{"value":{},"unit":{}}}"#, dice.one_of(&DECIMALS), text(dice))),
+        _ => ("extension", list(dice, 2, extension)),
     };
-    json!({"url": dice.one_of(&["u", "v"]), name: value})
+    format!(r#"{{"url":"{}","{field}":{value}}}"#, dice.one_of(&["u", "v"]))
 }
 
-pub(crate) fn random(dice: &mut Dice<'_>) -> Value {
-    let mut patient = object(
+fn contact(dice: &mut Dice<'_>) -> String {
+    object(dice, &[("name", name), ("telecom", |dice| list(dice, 2, point))])
+}
+
+fn reference(dice: &mut Dice<'_>) -> String {
+    let kinds = [
+        "Practitioner/1",
+        "Organization/o",
+        "https://a.example/fhir/Practitioner/2/_history/1",
+        "#c",
+        "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        "nothing",
+    ];
+    format!(r#"{{"reference":"{}"}}"#, dice.one_of(&kinds))
+}
+
+pub(crate) fn random(dice: &mut Dice<'_>) -> String {
+    let deceased: (&str, Make) =
+        if dice.roll(2) == 0 { ("deceasedBoolean", boolean) } else { ("deceasedDateTime", date_time) };
+    let patient = object(
         dice,
         &[
-            ("id", |dice| dice.one_of(&["1", "p-2"]).into()),
-            ("active", |dice| (dice.roll(2) == 1).into()),
+            ("id", |dice| quoted(dice.one_of(&["1", "p-2"]))),
+            ("active", boolean),
             ("gender", text),
-            ("birthDate", |dice| dice.one_of(&DATES).into()),
-            ("multipleBirthInteger", |dice| dice.roll(4).into()),
+            ("birthDate", date),
+            ("_birthDate", |dice| object(dice, &[("id", text), ("extension", |dice| list(dice, 2, extension))])),
+            deceased,
+            ("multipleBirthInteger", integer),
+            ("meta", |dice| object(dice, &[("lastUpdated", |dice| quoted(dice.one_of(&DATE_TIMES[1..4])))])),
             ("name", |dice| list(dice, 3, name)),
             ("telecom", |dice| list(dice, 3, point)),
-            ("identifier", |dice| list(dice, 2, |dice| object(dice, &[("system", text), ("value", text)]))),
-            ("contact", |dice| {
-                list(dice, 2, |dice| object(dice, &[("name", name), ("telecom", |dice| list(dice, 2, point))]))
-            }),
+            ("identifier", |dice| list(dice, 2, identifier)),
+            ("contact", |dice| list(dice, 2, contact)),
             ("extension", |dice| list(dice, 3, extension)),
-            ("generalPractitioner", |dice| {
-                list(dice, 2, |dice| {
-                    let kinds =
-                        ["Practitioner/1", "Organization/o", "https://a.example/fhir/Practitioner/2/_history/1", "#c"];
-                    json!({"reference": dice.one_of(&kinds)})
-                })
-            }),
+            ("generalPractitioner", |dice| list(dice, 2, reference)),
         ],
     );
-    patient["resourceType"] = "Patient".into();
-    patient
+    let comma = if patient == "{}" { "" } else { "," };
+    format!("{{\"resourceType\":\"Patient\"{comma}{}", &patient[1..])
 }

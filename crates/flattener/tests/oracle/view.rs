@@ -1,58 +1,96 @@
-//! Random views, and their rows by the rules of SQL on FHIR v2.
+//! A view and its rows, by the rules of SQL on FHIR v2.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    dice::Dice,
-    evaluate::{Focus, Refused, evaluate},
-    expression::{Expression, Type, boolean, integer, path, text},
+    cast::Kind,
+    evaluate::{Collection, Focus, Item, Stop, evaluate},
+    grammar::{self, Node},
+    json::Json,
 };
 
-/// A cell of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cell {
-    Null,
-    Text(String),
-    List(Vec<String>),
-}
-
+/// A ViewDefinition that is known to be right.
 #[derive(Debug)]
 pub(crate) struct View {
-    filters: Vec<Expression>,
+    pub(crate) resource: String,
+    constants: Vec<(String, Item)>,
+    filters: Vec<Node>,
     selects: Vec<Select>,
 }
 
 #[derive(Debug)]
 struct Select {
-    /// A path, and whether nothing gives one row of nulls.
-    iteration: Option<(Expression, bool)>,
-    /// Names, and whether several values are wanted.
-    columns: Vec<(String, Expression, bool)>,
+    walk: Option<Walk>,
+    columns: Vec<Column>,
     selects: Vec<Select>,
     unions: Vec<Select>,
 }
 
+#[derive(Debug)]
+enum Walk {
+    /// Over a path; whether nothing gives one row of nulls.
+    Each(Node, bool),
+    Repeat(Vec<Node>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) collection: bool,
+    path: Node,
+}
+
+/// What a column holds in a row: its values; nothing where an expression could not deal with one (decision 027).
+pub(crate) type Cell = Option<Collection>;
+
+fn list<'v>(of: &'v Value, key: &str) -> Vec<&'v Value> {
+    of[key].as_array().map(|list| list.iter().collect()).unwrap_or_default()
+}
+
+fn path(of: &Value) -> Node {
+    grammar::read(of.as_str().unwrap())
+}
+
 impl View {
-    pub(crate) fn random(dice: &mut Dice<'_>) -> Self {
-        let filters = if dice.roll(4) == 3 { vec![boolean(dice, Type::Patient, 2)] } else { Vec::new() };
-        let mut names = 0;
-        let selects = (0..=dice.roll(2)).map(|_| Select::random(dice, Type::Patient, 2, &mut names)).collect();
-        Self { filters, selects }
+    pub(crate) fn read(view: &Value) -> Self {
+        let constants = list(view, "constant").into_iter().map(|constant| {
+            let (field, value) =
+                constant.as_object().unwrap().iter().find(|(key, _)| key.starts_with("value")).unwrap();
+            let item = Item::new(Json::read(&value.to_string()), &field["value".len()..]);
+            (constant["name"].as_str().unwrap().to_owned(), item)
+        });
+        Self {
+            resource: view["resource"].as_str().unwrap().to_owned(),
+            constants: constants.collect(),
+            filters: list(view, "where").into_iter().map(|filter| path(&filter["path"])).collect(),
+            selects: list(view, "select").into_iter().map(Select::read).collect(),
+        }
     }
 
-    pub(crate) fn to_json(&self) -> Value {
-        let filters: Vec<Value> = self.filters.iter().map(|filter| json!({"path": filter.text()})).collect();
-        let selects: Vec<Value> = self.selects.iter().map(Select::to_json).collect();
-        json!({"resourceType": "ViewDefinition", "name": "t", "resource": "Patient", "status": "draft", "where": filters, "select": selects})
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        self.selects.iter().flat_map(Select::all_columns).collect()
     }
 
-    pub(crate) fn rows(&self, resource: &Value) -> Result<Vec<Vec<Cell>>, Refused> {
-        let focus = Focus { this: Some(resource), resource, row_index: 0 };
+    /// The rows of a resource; none where it is of another type, or a filter leaves it out.
+    pub(crate) fn rows(&self, resource: &Json) -> Result<Vec<Vec<Cell>>, Stop> {
+        if resource.field("resourceType") != Some(&Json::Text(self.resource.clone())) {
+            return Ok(Vec::new());
+        }
+        let root = Item::new(resource.clone(), "");
+        let focus = Focus {
+            this: Some(&root),
+            context: Some(&root),
+            resource: &root,
+            row_index: 0,
+            index: 0,
+            constants: &self.constants,
+        };
         for filter in &self.filters {
             match evaluate(filter, focus)?.as_slice() {
-                [Value::Bool(true)] => {}
-                [] | [Value::Bool(false)] => return Ok(Vec::new()),
-                _ => return Err(Refused),
+                [Item { json: Json::Boolean(true), .. }] => {}
+                [] | [Item { json: Json::Boolean(false), .. }] => return Ok(Vec::new()),
+                _ => return Err(Stop::Refused),
             }
         }
         self.selects.iter().try_fold(vec![Vec::new()], |rows, select| Ok(cross(&rows, &select.rows(focus)?)))
@@ -63,88 +101,69 @@ fn cross(left: &[Vec<Cell>], right: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
     left.iter().flat_map(|left| right.iter().map(|right| [&left[..], right].concat())).collect()
 }
 
+impl Column {
+    fn read(column: &Value) -> Self {
+        let tags = list(column, "tag");
+        let ansi = tags.iter().find(|tag| tag["name"] == "ansi/type").and_then(|tag| tag["value"].as_str());
+        Self {
+            name: column["name"].as_str().unwrap().to_owned(),
+            kind: Kind::of(column["type"].as_str(), ansi),
+            collection: column["collection"] == true,
+            path: path(&column["path"]),
+        }
+    }
+}
+
 impl Select {
-    fn random(dice: &mut Dice<'_>, from: Type, depth: usize, names: &mut usize) -> Self {
-        let (mut iteration, mut inner) = (None, from);
-        if dice.roll(3) > 0 && !from.fields().is_empty() {
-            let (over, kind) = path(dice, from, 1);
-            (iteration, inner) = (Some((over, dice.roll(3) == 0)), kind);
-        }
-        let mut column = |dice: &mut Dice<'_>| {
-            *names += 1;
-            let (name, collection) = (format!("c{names}"), dice.roll(4) == 3);
-            let expression = match dice.roll(6) {
-                0 => integer(dice, inner, 2),
-                1 => boolean(dice, inner, 2),
-                _ => text(dice, inner, 2),
-            };
-            (name, expression, collection)
+    fn read(select: &Value) -> Self {
+        let walk = if select["forEach"].is_string() {
+            Some(Walk::Each(path(&select["forEach"]), false))
+        } else if select["forEachOrNull"].is_string() {
+            Some(Walk::Each(path(&select["forEachOrNull"]), true))
+        } else if select["repeat"].is_array() {
+            Some(Walk::Repeat(list(select, "repeat").into_iter().map(path).collect()))
+        } else {
+            None
         };
-        let columns: Vec<_> = (0..=dice.roll(2)).map(|_| column(dice)).collect();
-        let (mut selects, mut unions) = (Vec::new(), Vec::new());
-        if depth > 0 && !inner.fields().is_empty() {
-            if dice.roll(4) == 3 {
-                selects.push(Self::random(dice, inner, depth - 1, names));
-            }
-            if dice.roll(5) == 4 {
-                // Branches of the same columns: each fills them by paths of its own.
-                *names += 1;
-                let name = format!("c{names}");
-                for _ in 0..=dice.roll(2) {
-                    let (over, kind) = path(dice, inner, 1);
-                    let columns = vec![(name.clone(), text(dice, kind, 1), true)];
-                    unions.push(Self {
-                        iteration: Some((over, dice.roll(3) == 0)),
-                        columns,
-                        selects: Vec::new(),
-                        unions: Vec::new(),
-                    });
-                }
-            }
+        let selects = |key| list(select, key).into_iter().map(Self::read).collect();
+        Self {
+            walk,
+            columns: list(select, "column").into_iter().map(Column::read).collect(),
+            selects: selects("select"),
+            unions: selects("unionAll"),
         }
-        Self { iteration, columns, selects, unions }
     }
 
-    fn to_json(&self) -> Value {
-        let column = |(name, expression, collection): &(String, Expression, bool)| {
-            json!({"name": name, "path": expression.text(), "collection": collection,
-                "tag": [{"name": "ansi/type", "value": "VARCHAR"}]})
-        };
-        let mut select = json!({"column": self.columns.iter().map(column).collect::<Vec<_>>()});
-        if let Some((over, or_null)) = &self.iteration {
-            select[if *or_null { "forEachOrNull" } else { "forEach" }] = over.text().into();
-        }
-        for (key, list) in [("select", &self.selects), ("unionAll", &self.unions)] {
-            if !list.is_empty() {
-                select[key] = list.iter().map(Self::to_json).collect();
-            }
-        }
-        select
+    fn all_columns(&self) -> Vec<Column> {
+        let inner = self.selects.iter().chain(self.unions.first()).flat_map(Self::all_columns);
+        self.columns.iter().cloned().chain(inner).collect()
     }
 
-    fn rows(&self, focus: Focus<'_>) -> Result<Vec<Vec<Cell>>, Refused> {
-        let Some((over, or_null)) = &self.iteration else { return self.at(focus) };
-        let values = evaluate(over, focus)?;
+    fn rows(&self, focus: Focus<'_>) -> Result<Vec<Vec<Cell>>, Stop> {
+        let (mut values, mut or_null) = (Vec::new(), false);
+        match &self.walk {
+            None => return self.at(focus),
+            Some(Walk::Each(path, null)) => (values, or_null) = (evaluate(path, focus)?, *null),
+            Some(Walk::Repeat(paths)) => closure(paths, focus, &mut values)?,
+        }
         let mut rows = Vec::new();
         for (row_index, value) in values.iter().enumerate() {
-            rows.extend(self.at(Focus { this: Some(value), row_index, ..focus })?);
+            rows.extend(self.at(Focus { this: Some(value), context: Some(value), row_index, ..focus })?);
         }
-        if values.is_empty() && *or_null {
-            rows = self.at(Focus { this: None, row_index: 0, ..focus })?;
+        if values.is_empty() && or_null {
+            rows = self.at(Focus { this: None, context: None, row_index: 0, ..focus })?;
         }
         Ok(rows)
     }
 
-    fn at(&self, focus: Focus<'_>) -> Result<Vec<Vec<Cell>>, Refused> {
+    fn at(&self, focus: Focus<'_>) -> Result<Vec<Vec<Cell>>, Stop> {
         let mut row = Vec::new();
-        for (_, expression, collection) in &self.columns {
-            let values = evaluate(expression, focus)?;
-            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            row.push(match (values.as_slice(), collection) {
-                (values, true) => Cell::List(values.iter().map(text).collect()),
-                ([], false) => Cell::Null,
-                ([value], false) => Cell::Text(text(value)),
-                _ => return Err(Refused),
+        for column in &self.columns {
+            row.push(match evaluate(&column.path, focus) {
+                Ok(values) if values.len() > 1 && !column.collection => return Err(Stop::Refused),
+                Ok(values) => Some(values),
+                Err(Stop::Misfit) => None,
+                Err(refused) => return Err(refused),
             });
         }
         let mut rows = vec![row];
@@ -157,4 +176,15 @@ impl Select {
         }
         Ok(rows)
     }
+}
+
+/// What the paths lead to, each value before those that it leads to.
+fn closure(paths: &[Node], focus: Focus<'_>, reached: &mut Collection) -> Result<(), Stop> {
+    for path in paths {
+        for value in evaluate(path, focus)? {
+            reached.push(value.clone());
+            closure(paths, Focus { this: Some(&value), context: Some(&value), ..focus }, reached)?;
+        }
+    }
+    Ok(())
 }
