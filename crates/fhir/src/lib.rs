@@ -21,6 +21,7 @@ mod members;
 pub mod npi;
 pub mod outcome;
 pub mod patient;
+pub mod quotes;
 pub mod reference;
 pub mod resource;
 pub mod temporal;

@@ -3,11 +3,9 @@
 //! JSON arrays dissolve: an element with several values is several children of the same name, in order, which is what a
 //! FHIRPath collection is. Strings and numbers are places in the text, so nothing is copied but strings with escapes.
 
-use crate::{
-    marks::{JsonError, Marks},
-    scan::Scan,
-    trie::Trie,
-};
+use fhirvest_fhir::quotes::{JsonError, Quotes};
+
+use crate::{scan::Scan, trie::Trie};
 
 /// A number that stands for no node.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -60,7 +58,7 @@ pub(crate) struct Arena {
     roots: Vec<u32>,
     /// Values that are no objects where R4 has some. Nearly always there are none.
     odd: Vec<u32>,
-    marks: Marks,
+    quotes: Quotes,
 }
 
 impl Arena {
@@ -73,9 +71,9 @@ impl Arena {
         self.roots.clear();
         self.roots.resize(trie.names(), NONE);
         self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, names: 0, value: Value::Object });
-        let mut marks = std::mem::take(&mut self.marks);
-        let read = marks.find(text.as_bytes()).and_then(|()| Scan::new(self, trie, text, &marks).resource());
-        self.marks = marks;
+        let mut quotes = std::mem::take(&mut self.quotes);
+        let read = quotes.find(text.as_bytes()).and_then(|()| Scan::new(self, trie, text, &quotes).resource());
+        self.quotes = quotes;
         read
     }
 

@@ -6,12 +6,12 @@ use std::{
 };
 
 use arrow::{error::ArrowError, record_batch::RecordBatch};
+use fhirvest_fhir::quotes::JsonError;
 
 use crate::{
     arena::{Arena, NONE, Value},
     column::Builder,
     evaluate::{Evaluator, Fail, Focus, Item},
-    marks::JsonError,
     operation::Operation,
     plan::{Cell, Compiled, Fast, Inner, Rows, Source, Walk},
     trie::Trie,

@@ -31,7 +31,6 @@ mod diagnostics;
 mod evaluate;
 mod expression;
 mod flattener;
-mod marks;
 mod number;
 mod operation;
 mod plan;

@@ -1,9 +1,10 @@
-//! One resource, from the places of its quotes and brackets to the nodes that the views need: the second of two passes.
+//! One resource, from the places of its quotes to the nodes that the views need: the second of two passes.
 //! What no view needs is checked to be JSON as well, so that a broken resource is told whatever the views are.
+
+use fhirvest_fhir::quotes::{JsonError, Quotes};
 
 use crate::{
     arena::{Arena, NONE, Value},
-    marks::{JsonError, Marks},
     trie::{Found, Trie},
 };
 
@@ -15,8 +16,8 @@ pub(crate) struct Scan<'a> {
     trie: &'a Trie,
     text: &'a str,
     bytes: &'a [u8],
-    /// The places of quotes and brackets.
-    marks: &'a [u32],
+    /// The places of the quotes.
+    quotes: &'a [u32],
     /// The first of them that was not met yet.
     met: usize,
     escapes: bool,
@@ -34,9 +35,9 @@ struct Place<'l> {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(arena: &'a mut Arena, trie: &'a Trie, text: &'a str, marks: &'a Marks) -> Self {
-        let (escapes, marks) = (marks.escapes(), marks.places());
-        Self { arena, trie, text, bytes: text.as_bytes(), marks, met: 0, escapes, depth: 0 }
+    pub(crate) fn new(arena: &'a mut Arena, trie: &'a Trie, text: &'a str, quotes: &'a Quotes) -> Self {
+        let (escapes, quotes) = (quotes.escapes(), quotes.places());
+        Self { arena, trie, text, bytes: text.as_bytes(), quotes, met: 0, escapes, depth: 0 }
     }
 
     /// Reads the text, which has to be one object.
@@ -68,7 +69,7 @@ impl<'a> Scan<'a> {
     /// The place of the closing quote of the string that comes next.
     #[inline]
     fn string(&mut self) -> usize {
-        let close = self.marks.get(self.met + 1).map_or(self.bytes.len(), |close| *close as usize);
+        let close = self.quotes.get(self.met + 1).map_or(self.bytes.len(), |close| *close as usize);
         self.met += 2;
         close
     }
@@ -200,7 +201,6 @@ impl<'a> Scan<'a> {
     /// Into an object or a list.
     #[inline]
     fn enter(&mut self, at: usize) -> Result<(), JsonError> {
-        self.met += 1;
         self.depth += 1;
         if self.depth > DEEPEST { wrong("nested too deeply", at) } else { Ok(()) }
     }
@@ -208,7 +208,6 @@ impl<'a> Scan<'a> {
     /// Out of it; returns the place after its bracket.
     #[inline]
     fn leave(&mut self, close: usize) -> usize {
-        self.met += 1;
         self.depth -= 1;
         close + 1
     }

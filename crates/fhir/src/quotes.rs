@@ -1,83 +1,54 @@
-//! Where the quotes and brackets of a JSON text stand: the first of two passes over a resource. It looks at 64 bytes at a
-//! time and does not branch on them, after "Parsing Gigabytes of JSON per Second" (Langdale and Lemire, 2019).
+//! Where the quotes of a JSON text stand: the first of two passes over a resource or a page. It looks at 64 bytes at a
+//! time and does not branch on them, after "Parsing Gigabytes of JSON per Second" (Langdale and Lemire, 2019). What
+//! stands in strings is checked on the way, so that the second pass reads only what stands between them.
 
 use wide::u8x16;
 
 /// A text that is no JSON, or too deep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {at}")]
-pub(crate) struct JsonError {
+pub struct JsonError {
     /// What is wrong.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// The place in the text, from 0.
-    pub(crate) at: usize,
+    pub at: usize,
 }
 
 /// Bytes that are looked at together: one bit of a word for each.
 const BLOCK: usize = 64;
 
-/// The places of all quotes that are not escaped, and of all brackets outside strings. A string's two quotes are
-/// neighbours.
+/// The places of all quotes that are not escaped, one after another. A string's two quotes are neighbours.
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
+pub struct Quotes {
     places: Vec<u32>,
     count: usize,
     escapes: bool,
 }
 
-impl Marks {
+impl Quotes {
     /// The places, in order.
-    pub(crate) fn places(&self) -> &[u32] {
+    #[must_use]
+    pub fn places(&self) -> &[u32] {
         &self.places[..self.count]
     }
 
     /// Whether any string has an escape.
-    pub(crate) fn escapes(&self) -> bool {
+    #[must_use]
+    pub fn escapes(&self) -> bool {
         self.escapes
     }
 
     /// Finds the places in another text.
     ///
     /// # Errors
-    /// A string does not end, or has a control character or an escape that JSON does not know.
-    pub(crate) fn find(&mut self, text: &[u8]) -> Result<(), JsonError> {
+    /// A string does not end, or has a control character or an escape that JSON does not know; or the text is longer than
+    /// 4 GiB.
+    pub fn find(&mut self, text: &[u8]) -> Result<(), JsonError> {
         (self.count, self.escapes) = (0, false);
         if u32::try_from(text.len()).is_err() {
             return Err(JsonError { what: "more than 4 GiB", at: 0 });
         }
-        let mut state = State::default();
-        let (blocks, rest) = text.as_chunks::<BLOCK>();
-        for (number, block) in blocks.iter().enumerate() {
-            self.block(text, block, number * BLOCK, &mut state)?;
-        }
-        if !rest.is_empty() {
-            let mut last = [b' '; BLOCK];
-            last[..rest.len()].copy_from_slice(rest);
-            self.block(text, &last, text.len() - rest.len(), &mut state)?;
-        }
-        if state.in_string == 0 { Ok(()) } else { Err(JsonError { what: "a string without an end", at: text.len() }) }
-    }
-
-    #[inline]
-    fn block(&mut self, text: &[u8], block: &[u8; BLOCK], start: usize, state: &mut State) -> Result<(), JsonError> {
-        let mut masks = masks(block);
-        let mut begins = 0;
-        if masks.backslashes != 0 || state.escaped {
-            let escaped = state.escapes(masks.backslashes, &mut begins);
-            masks.quotes &= !escaped;
-            self.escapes = true;
-        }
-        let strings = within(masks.quotes) ^ state.in_string;
-        // All ones where the string goes on in the next block.
-        state.in_string = 0_u64.wrapping_sub(strings >> 63);
-        let control = masks.controls & strings;
-        if control != 0 {
-            return Err(JsonError { what: "a control character in a string", at: start + first(control) });
-        }
-        if begins != 0 {
-            check_escapes(text, start, begins & strings)?;
-        }
-        self.keep(start, (masks.brackets & !strings) | masks.quotes);
+        self.escapes = look(text, |start, quotes| self.keep(start, quotes))?;
         Ok(())
     }
 
@@ -98,6 +69,25 @@ impl Marks {
     }
 }
 
+/// Goes through a text, and tells of each block where it begins and which of its bytes are quotes. Says whether any string
+/// has an escape.
+#[inline]
+fn look(text: &[u8], mut tell: impl FnMut(usize, u64)) -> Result<bool, JsonError> {
+    let (mut state, mut escapes) = (State::default(), false);
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for (number, block) in blocks.iter().enumerate() {
+        let start = number * BLOCK;
+        tell(start, state.block(text, block, start, &mut escapes)?);
+    }
+    if !rest.is_empty() {
+        let mut last = [b' '; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        let start = text.len() - rest.len();
+        tell(start, state.block(text, &last, start, &mut escapes)?);
+    }
+    if state.in_string == 0 { Ok(escapes) } else { Err(JsonError { what: "a string without an end", at: text.len() }) }
+}
+
 /// What one block leaves for the next.
 #[derive(Default)]
 struct State {
@@ -108,6 +98,29 @@ struct State {
 }
 
 impl State {
+    /// The quotes of the next block that are not escaped.
+    #[inline]
+    fn block(&mut self, text: &[u8], block: &[u8; BLOCK], start: usize, escapes: &mut bool) -> Result<u64, JsonError> {
+        let mut masks = masks(block);
+        let mut begins = 0;
+        if masks.backslashes != 0 || self.escaped {
+            let escaped = self.escapes(masks.backslashes, &mut begins);
+            masks.quotes &= !escaped;
+            *escapes = true;
+        }
+        let strings = within(masks.quotes) ^ self.in_string;
+        // All ones where the string goes on in the next block.
+        self.in_string = 0_u64.wrapping_sub(strings >> 63);
+        let control = masks.controls & strings;
+        if control != 0 {
+            return Err(JsonError { what: "a control character in a string", at: start + first(control) });
+        }
+        if begins != 0 {
+            check_escapes(text, start, begins & strings)?;
+        }
+        Ok(masks.quotes)
+    }
+
     /// The bytes that are escaped; `begins` gets the backslashes that escape them.
     fn escapes(&mut self, backslashes: u64, begins: &mut u64) -> u64 {
         let mut escaped = u64::from(self.escaped);
@@ -159,8 +172,6 @@ fn check_escapes(text: &[u8], start: usize, mut begins: u64) -> Result<(), JsonE
 struct Masks {
     quotes: u64,
     backslashes: u64,
-    /// `{`, `}`, `[` and `]`.
-    brackets: u64,
     /// Control characters.
     controls: u64,
 }
@@ -169,14 +180,11 @@ struct Masks {
 fn masks(block: &[u8; BLOCK]) -> Masks {
     let is = |bytes: u8x16, wanted: u8| bytes.simd_eq(u8x16::splat(wanted));
     let bits = |mask: u8x16| u64::from(mask.to_bitmask());
-    let mut masks = Masks { quotes: 0, backslashes: 0, brackets: 0, controls: 0 };
+    let mut masks = Masks { quotes: 0, backslashes: 0, controls: 0 };
     for (place, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
         let (bytes, shift) = (u8x16::new(*bytes), 16 * place);
-        // The bit that tells `[` from `{` and `]` from `}`.
-        let curly = bytes | u8x16::splat(0x20);
         masks.quotes |= bits(is(bytes, b'"')) << shift;
         masks.backslashes |= bits(is(bytes, b'\\')) << shift;
-        masks.brackets |= bits(is(curly, b'{') | is(curly, b'}')) << shift;
         masks.controls |= bits(bytes.min(u8x16::splat(0x1f)).simd_eq(bytes)) << shift;
     }
     masks
@@ -202,7 +210,6 @@ mod tests {
                     in_string = !in_string;
                     places.push(u32::try_from(place).unwrap());
                 }
-                b'{' | b'}' | b'[' | b']' if !in_string => places.push(u32::try_from(place).unwrap()),
                 _ => {}
             }
         }
@@ -215,8 +222,8 @@ mod tests {
             parts in prop::collection::vec(prop::sample::select(vec!["\"", "\\\\", "\\n", "\\\"", "{", "]", "a", "öl", "  ", "\n"]), 0..200)
         ) {
             let text = parts.concat();
-            let mut marks = Marks::default();
-            let found = marks.find(text.as_bytes()).ok().map(|()| marks.places().to_vec());
+            let mut quotes = Quotes::default();
+            let found = quotes.find(text.as_bytes()).ok().map(|()| quotes.places().to_vec());
             prop_assert_eq!(found, slowly(text.as_bytes()), "{}", text);
         }
     }
@@ -231,8 +238,8 @@ mod tests {
             (format!("\"{long}\\u12x4\""), 71),
             (format!("\"{}\\\"", "x".repeat(62)), 65),
         ] {
-            assert_eq!(Marks::default().find(text.as_bytes()).map_err(|error| error.at), Err(at), "{text}");
+            assert_eq!(Quotes::default().find(text.as_bytes()).map_err(|error| error.at), Err(at), "{text}");
         }
-        assert!(Marks::default().find(format!("\"{}\\u00e9\"", "x".repeat(62)).as_bytes()).is_ok());
+        assert!(Quotes::default().find(format!("\"{}\\u00e9\"", "x".repeat(62)).as_bytes()).is_ok());
     }
 }
