@@ -246,6 +246,29 @@ pub fn boundary(text: &str, date_time: bool, high: bool) -> Option<String> {
     micros(&whole).map(|_| whole)
 }
 
+/// A whole date, dateTime or time cut off after so many digits: 4, 6 or 8 of a date, 10, 12, 14 or 17 of a dateTime, 2, 4, 6
+/// or 9 of a time (FHIRPath, lowBoundary and highBoundary). Nothing where the text does not have that many.
+#[must_use]
+pub fn to_digits(text: &str, digits: i64) -> Option<String> {
+    let time = text.as_bytes().get(2) == Some(&b':');
+    // The length of a text with so many digits.
+    let lengths: &[(i64, usize)] = if time {
+        &[(2, 2), (4, 5), (6, 8), (9, 12)]
+    } else {
+        &[(4, 4), (6, 7), (8, 10), (10, 13), (12, 16), (14, 19), (17, 23)]
+    };
+    let (_, length) = lengths.iter().find(|(known, _)| *known == digits)?;
+    let (clock, zone) = match text.split_once('T') {
+        Some((date, clock)) => {
+            let zone = clock.find(['Z', '+', '-']).unwrap_or(clock.len());
+            text.split_at(date.len() + 1 + zone)
+        }
+        None => (text, ""),
+    };
+    let cut = clock.get(..*length)?;
+    Some(if cut.contains('T') { format!("{cut}{zone}") } else { cut.to_owned() })
+}
+
 fn clock_boundary(clock: &str, high: bool) -> Option<String> {
     let full = if high { "23:59:59.999" } else { "00:00:00.000" };
     // What is there is kept; what is missing is filled from the least or greatest clock. Finer digits stay.

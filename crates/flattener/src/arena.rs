@@ -58,6 +58,8 @@ pub(crate) struct Arena {
     roots: Vec<u32>,
     /// Values that are no objects where R4 has some. Nearly always there are none.
     odd: Vec<u32>,
+    /// Nodes that others belong to, in order, each with its parent and its place in a list.
+    paired: Vec<(u32, u32, u32)>,
     quotes: Quotes,
 }
 
@@ -68,6 +70,7 @@ impl Arena {
         self.side.clear();
         self.others.clear();
         self.odd.clear();
+        self.paired.clear();
         self.roots.clear();
         self.roots.resize(trie.names(), NONE);
         self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, names: 0, value: Value::Object });
@@ -129,6 +132,17 @@ impl Arena {
     /// Says that a node, the latest, is such a value.
     pub(crate) fn odd(&mut self, number: u32) {
         self.odd.push(number);
+    }
+
+    /// Keeps the parent of a node, the latest, and its place in a list.
+    pub(crate) fn pair(&mut self, number: u32, parent: u32, place: u32) {
+        self.paired.push((number, parent, place));
+    }
+
+    /// The parent of a node and its place in a list, if they were kept.
+    pub(crate) fn pair_of(&self, number: u32) -> Option<(u32, u32)> {
+        let found = self.paired.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
+        self.paired.get(found).map(|(_, parent, place)| (*parent, *place))
     }
 
     /// Says what a node is, once that is known.

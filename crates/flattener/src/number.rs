@@ -79,6 +79,17 @@ impl Decimal {
         Some(Self { digits, scale: self.scale + 1 }).filter(|number| number.scale <= MOST_DIGITS)
     }
 
+    /// The next number of so many digits behind the point: above or below it, or itself.
+    pub(crate) fn outwards(self, scale: u32, above: bool) -> Option<Self> {
+        if scale >= self.scale {
+            let digits = self.digits.checked_mul(10_i128.checked_pow(scale - self.scale)?)?;
+            return Some(Self { digits, scale }).filter(|_| scale <= MOST_DIGITS);
+        }
+        let unit = 10_i128.checked_pow(self.scale - scale)?;
+        let digits = if above { -(-self.digits).div_euclid(unit) } else { self.digits.div_euclid(unit) };
+        Some(Self { digits, scale })
+    }
+
     /// A whole number of any size, if it is one.
     pub(crate) fn to_i64(self) -> Option<i64> {
         if self.scale == 0 {

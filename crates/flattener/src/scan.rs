@@ -32,6 +32,8 @@ struct Place<'l> {
     name: u32,
     parent: u32,
     last: &'l mut u32,
+    /// The place in a list.
+    position: u32,
 }
 
 impl<'a> Scan<'a> {
@@ -105,7 +107,7 @@ impl<'a> Scan<'a> {
                     if place < 64 {
                         seen |= 1 << place;
                     }
-                    self.value(&mut Place { node, name, parent, last: &mut last }, value, false)?
+                    self.value(&mut Place { node, name, parent, last: &mut last, position: 0 }, value, false)?
                 }
                 None => self.skip(value)?,
             };
@@ -141,6 +143,9 @@ impl<'a> Scan<'a> {
             }
             b'{' => {
                 let number = self.arena.add(place.name, place.parent, place.last, Value::Object);
+                if self.trie.is_paired(place.node) {
+                    self.arena.pair(number, place.parent, place.position);
+                }
                 let end = self.fields(place.node, number, at)?;
                 if self.trie.keeps_json(place.node) {
                     self.arena.set(number, Value::Json(Arena::piece(at, end)));
@@ -166,6 +171,9 @@ impl<'a> Scan<'a> {
         if self.trie.has_object(place.node) && !matches!(value, Value::Json(_)) {
             self.arena.odd(number);
         }
+        if self.trie.is_paired(place.node) {
+            self.arena.pair(number, place.parent, place.position);
+        }
         Ok(end)
     }
 
@@ -189,6 +197,7 @@ impl<'a> Scan<'a> {
         }
         loop {
             let end = self.value(place, at, true)?;
+            place.position += 1;
             at = self.space(end);
             match self.byte(at) {
                 b',' => at = self.space(at + 1),

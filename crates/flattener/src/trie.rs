@@ -23,6 +23,8 @@ struct TrieNode {
     json: bool,
     /// By R4 an object stands here: what is none is remarkable.
     object: bool,
+    /// Its parent and its place in a list are kept: something else belongs to it.
+    paired: bool,
 }
 
 impl Trie {
@@ -75,6 +77,29 @@ impl Trie {
     /// Says that R4 has an object there.
     pub(crate) fn object(&mut self, node: u32) {
         self.nodes[node as usize].object = true;
+    }
+
+    /// Says that a node's values belong to those of another, place by place.
+    pub(crate) fn pair(&mut self, node: u32) {
+        self.nodes[node as usize].paired = true;
+    }
+
+    /// Whether they do.
+    #[inline]
+    pub(crate) fn is_paired(&self, node: u32) -> bool {
+        self.nodes[node as usize].paired
+    }
+
+    /// The node above another; none where that has no fixed depth.
+    pub(crate) fn parent(&self, node: u32) -> Option<u32> {
+        let above = self.nodes.iter().position(|above| above.children.iter().any(|(_, _, child)| *child == node))?;
+        let fixed = !self.nodes[above].recursive && !self.nodes[node as usize].recursive;
+        u32::try_from(above).ok().filter(|_| fixed)
+    }
+
+    /// The name of a number.
+    pub(crate) fn name_of(&self, number: u32) -> &str {
+        self.names.get(number as usize).map_or("", String::as_str)
     }
 
     /// The number of a name.

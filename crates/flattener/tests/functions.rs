@@ -25,12 +25,17 @@ const CONSTANTS: &str =
 
 /// The value of a path as text, `-` for nothing; all values with a comma between them; why there is none.
 fn value(path: &str) -> Result<String, String> {
+    value_in(PATIENT, path)
+}
+
+/// The same of another resource.
+fn value_in(resource: &str, path: &str) -> Result<String, String> {
     let column = serde_json::json!({"name": "c", "path": path, "collection": true});
     let view = serde_json::json!({"resource": "Patient", "name": "t", "select": [{"column": [column]}],
         "constant": serde_json::from_str::<serde_json::Value>(CONSTANTS).unwrap()});
     let view = parse_view(&view.to_string(), "t.json").map_err(|wrong| wrong.to_string())?;
     let mut flattener = Plan::compile(&[view]).map_err(|wrong| wrong.to_string())?.flattener();
-    flattener.push(PATIENT).unwrap();
+    flattener.push(resource).unwrap();
     if let Some(failure) = flattener.take_failures().pop() {
         return Err(failure.message);
     }
@@ -347,6 +352,78 @@ fn found_by_the_second_opinion() {
     ]);
 }
 
+/// FHIRPath's own examples, and what lies beside them.
+#[test]
+fn boundaries_have_the_precision_that_is_asked_for() {
+    all(&[
+        ("1.587.lowBoundary()", "1.5865"),
+        ("1.587.lowBoundary(8)", "1.58650000"),
+        ("1.587.lowBoundary(6)", "1.586500"),
+        ("1.587.lowBoundary(2)", "1.58"),
+        ("1.587.lowBoundary(0)", "1"),
+        ("1.587.lowBoundary(-1)", "-"),
+        ("1.587.lowBoundary(39)", "-"),
+        ("(-1.587).lowBoundary(2)", "-1.59"),
+        ("1.587.highBoundary(2)", "1.59"),
+        ("1.587.highBoundary(6)", "1.587500"),
+        ("1.587.highBoundary(0)", "2"),
+        ("(-1.587).highBoundary(2)", "-1.58"),
+        ("1.highBoundary(5)", "1.50000"),
+        ("@2014.lowBoundary(6)", "2014-01"),
+        ("@2014.highBoundary(6)", "2014-12"),
+        ("@2014-02-03.lowBoundary(4)", "2014"),
+        ("@2014.lowBoundary(17)", "-"),
+        ("@2014.lowBoundary(5)", "-"),
+        ("@2014-01-01T08.lowBoundary(17)", "2014-01-01T08:00:00.000+14:00"),
+        ("@2014-01-01T08.highBoundary(12)", "2014-01-01T08:59-12:00"),
+        ("@2014-01-01T08:05:25-05:00.highBoundary(8)", "2014-01-01"),
+        ("@T10:30.lowBoundary(9)", "10:30:00.000"),
+        ("@T10:30.highBoundary(2)", "10"),
+    ]);
+}
+
+/// `_birthDate` beside `birthDate`, `_given` beside `given`, place by place (R4, JSON representation).
+#[test]
+fn primitives_have_ids_and_extensions() {
+    const MASKED: &str = r#"{"resourceType":"Patient","id":"1","_gender":{"extension":[{"url":"why","valueCode":"unknown"}]},
+      "deceasedBoolean":true,"_deceasedBoolean":{"extension":[{"url":"why","valueString":"said"}]},
+      "name":[{"_given":[null,{"extension":[{"url":"why","valueCode":"masked"}]},{"id":"g3","extension":[{"url":"x","valueString":"X"}]}],"given":["Peter",null,"James"]},
+              {"given":["Jim"],"family":"F","_family":{"extension":[{"url":"own","valueString":"van"}]}},
+              {"given":["Joe","Jon"],"_given":[{"id":"only"}]}],
+      "extension":[{"url":"v","valueString":"s","_valueString":{"id":"beside"}},{"url":"v","valueQuantity":{"id":"within","value":1}}]}"#;
+    let wrong: Vec<String> = [
+        // There is a reason, and no value.
+        ("gender.extension('why').value", "unknown"),
+        ("gender.extension('why').exists() and gender.empty()", "true"),
+        ("deceased.extension('why').value.ofType(string)", "said"),
+        ("deceased.ofType(boolean).extension('why').value", "said"),
+        ("deceased.ofType(dateTime).extension('why').value", "-"),
+        ("name.given.extension('x').value.ofType(string)", "X"),
+        ("name.given.extension('why').value", "masked"),
+        ("name.given.id", "g3, only"),
+        // By its place in the list, with those that have no value.
+        ("name.given.where(extension('x').exists())", "James"),
+        ("name.given.where($this = 'James').extension('x').value", "X"),
+        ("name.given.where($this = 'Peter').extension.exists()", "false"),
+        ("name[0].given.last().extension('x').value", "X"),
+        ("name[0].given[1].id", "g3"),
+        ("name[2].given.last().id", "-"),
+        ("name.given.select(iif(id.exists(), id, '-'))", "-, g3, -, only, -"),
+        ("name.family.first().extension('own').value", "van"),
+        ("name.select(family.extension('own').value.ofType(string))", "van"),
+        ("extension('v').value.id", "beside, within"),
+        ("extension('v').value.first().id", "beside"),
+        ("name.given.count()", "5"),
+    ]
+    .into_iter()
+    .filter_map(|(path, expected)| match value_in(MASKED, path) {
+        Ok(found) if found == expected => None,
+        found => Some(format!("{path}: {found:?}, expected {expected}")),
+    })
+    .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn what_cannot_be_is_told_with_its_place_and_its_cure() {
     for (path, code, cure) in [
@@ -354,6 +431,7 @@ fn what_cannot_be_is_told_with_its_place_and_its_cure() {
         ("now()", "not-available", "compare with the date in SQL"),
         ("link.other.resolve()", "not-available", "join the tables in SQL"),
         ("4 'mg'", "not-available", "compare the parts"),
+        ("birthDate.lowBoundary(telecom.rank)", "bad-argument", "digits of the fraction"),
         ("name.substring()", "wrong-arguments", "give it 1 to 2"),
         ("name.upper()", "wrong-input", "name the element"),
         ("active + 1", "wrong-input", "convert it"),

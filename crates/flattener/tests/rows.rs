@@ -360,6 +360,17 @@ fn a_plain_value_where_an_element_with_parts_belongs_costs_no_row() {
 }
 
 #[test]
+fn an_iteration_over_primitives_reaches_what_stands_beside_them() {
+    const GIVEN: &str = r#"{"resourceType":"Practitioner","id":"1","name":[{"given":["A",null,"B"],"_given":[{"id":"a"},null,{"extension":[{"url":"u","valueString":"b"}]}]}]}"#;
+    let columns =
+        [column("g", "$this"), column("i", "id"), column("e", "extension('u').value.ofType(string)")].join(",");
+    for walk in ["name.given", "name.select(given)", "name.given.where($this != 'x')"] {
+        let select = format!(r#"{{"forEach":"{walk}","column":[{columns}]}}"#);
+        assert_eq!(odd(GIVEN, &select, ""), (vec!["A a -".to_owned(), "B - b".to_owned()], vec![0, 0, 0], 0), "{walk}");
+    }
+}
+
+#[test]
 fn what_a_filter_or_an_iteration_cannot_judge_stays() {
     let id = format!(r#"{{"column":[{}]}}"#, column("id", "id"));
     for (path, rows, unjudged) in [

@@ -206,6 +206,7 @@ impl Evaluator<'_> {
                 }
                 self.every_child(item, &mut |node, name| if names.contains(&name) { visit(node) } else { Ok(true) })
             }),
+            Operation::Beside(of, pairs) => self.each(of, focus, &mut |item| self.beside(item, pairs, visit)),
             Operation::Children(of) => {
                 self.each(of, focus, &mut |item| self.every_child(item, &mut |node, _| visit(node)))
             }
@@ -301,9 +302,17 @@ impl Evaluator<'_> {
             }
             Operation::Set(set, left, right, sameness) => self.set(*set, left, right, *sameness, focus, visit),
             Operation::Fold(fold, of, sameness) => self.fold(*fold, of, *sameness, focus, visit),
-            Operation::Boundary { of, high, date_time } => self.each(of, focus, &mut |item| {
-                let number = self.number(item).and_then(|number| number.boundary(*high));
+            Operation::Boundary { of, high, date_time, digits } => self.each(of, focus, &mut |item| {
+                let number =
+                    self.number(item).and_then(|number| number.boundary(*high)).and_then(|number| match digits {
+                        None => Some(number),
+                        Some(digits) => number.outwards(u32::try_from(*digits).ok()?, *high),
+                    });
                 let text = self.with_text(item, |text| temporal::boundary(text, *date_time, *high)).flatten();
+                let text = text.and_then(|text| match digits {
+                    None => Some(text),
+                    Some(digits) => temporal::to_digits(&text, *digits),
+                });
                 match (number, text) {
                     (Some(number), _) => visit(Item::Number(number)),
                     (None, Some(text)) => visit(self.keep(&text)),
@@ -387,6 +396,21 @@ impl Evaluator<'_> {
             next = node.next;
         }
         Ok(true)
+    }
+
+    /// Of a primitive the object beside it, at the same place of a list; an element is its own.
+    fn beside<'p>(&self, item: Item<'p>, pairs: &[(u32, u32)], visit: Visit<'_, 'p>) -> Result<bool, Fail> {
+        let Item::Node(number) = item else { return Ok(true) };
+        let Some((parent, place)) = self.arena.pair_of(number) else { return visit(item) };
+        let name = self.arena.node(number).name;
+        let Some((_, hidden)) = pairs.iter().find(|(known, _)| *known == name) else { return Ok(true) };
+        let mut found = None;
+        self.children(Item::Node(parent), *hidden, &mut |other| {
+            let here = matches!(other, Item::Node(number) if self.arena.pair_of(number) == Some((parent, place)));
+            found = here.then_some(other);
+            Ok(!here)
+        })?;
+        found.map_or(Ok(true), visit)
     }
 
     /// All children with the numbers of their names. `resourceType` is no element.

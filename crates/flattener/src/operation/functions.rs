@@ -50,7 +50,7 @@ const FUNCTIONS: [(&str, usize, usize); 83] = [
     ("getResourceKey", 0, 0),
     ("getValue", 0, 0),
     ("hasValue", 0, 0),
-    ("highBoundary", 0, 0),
+    ("highBoundary", 0, 1),
     ("iif", 2, 3),
     ("indexOf", 1, 1),
     ("intersect", 1, 1),
@@ -60,7 +60,7 @@ const FUNCTIONS: [(&str, usize, usize); 83] = [
     ("last", 0, 0),
     ("lastIndexOf", 1, 1),
     ("length", 0, 0),
-    ("lowBoundary", 0, 0),
+    ("lowBoundary", 0, 1),
     ("lower", 0, 0),
     ("matches", 1, 1),
     ("matchesFull", 1, 1),
@@ -301,7 +301,7 @@ impl Compiler<'_> {
         let Input { here, shape, of: text } = *input;
         let boxed = Box::new(of.clone());
         Ok(Some(match (name, arguments) {
-            ("lowBoundary" | "highBoundary", _) => {
+            ("lowBoundary" | "highBoundary", precision) => {
                 self.takes(here, text, shape, &format!("{name}()"), &[Class::Number, Class::Moment])?;
                 let (high, date_time) = (name == "highBoundary", shape.date_time());
                 let given = match shape.one_type().map(Type::fhir_name) {
@@ -312,7 +312,8 @@ impl Compiler<'_> {
                     _ => Type::String,
                 };
                 let given = Shape { many: shape.many, ..Shape::of(given) };
-                (Operation::Boundary { of: boxed, high, date_time }, given)
+                let digits = precision.first().map(|digits| self.digits_argument(here, digits)).transpose()?;
+                (Operation::Boundary { of: boxed, high, date_time, digits }, given)
             }
             ("getResourceKey", _) => {
                 let (key, _) = self.child(of.clone(), shape, "id", Some("id"));
@@ -400,10 +401,7 @@ impl Compiler<'_> {
     /// `extension(url)`, on an element or on a primitive, whose extensions stand beside it.
     fn extension(&mut self, here: Here<'_>, of: &Expression, url: &Expression) -> Compiled {
         let wanted = self.constant_text(here, url, "extension()")?;
-        let (of, shape) = match self.beside_primitive(here, of)? {
-            Some(beside) => beside,
-            None => self.operation(here, of)?,
-        };
+        let (of, shape) = self.holders(here, of)?;
         let (_, found) = self.child(Operation::Nothing, &shape, "extension", Some("Extension"));
         for place in &found.places {
             self.trie.child(place.node, "url");
@@ -491,6 +489,19 @@ impl Compiler<'_> {
         let (operation, shape) = self.operation(here, expression)?;
         self.takes(here, expression, &shape, "the argument", &[Class::Number])?;
         Ok(Box::new(operation))
+    }
+
+    /// A whole number that the view itself has: a literal or a constant.
+    fn digits_argument(&mut self, here: Here<'_>, expression: &Expression) -> Result<i64, Box<Diagnostic>> {
+        let digits = match self.operation(here, expression)?.0 {
+            Operation::Number(number) => number.to_i64(),
+            _ => None,
+        };
+        digits.ok_or_else(|| {
+            let message = "a precision is a whole number that the view knows".to_owned();
+            let cure = "digits of the fraction, `8`; of a date, `4` to `8`; of a dateTime, `4` to `17`".to_owned();
+            mistake(here.path, expression, Code::BadArgument, message, cure)
+        })
     }
 
     fn text_argument(

@@ -1,5 +1,6 @@
 //! Compiled expressions: constants put in, names as numbers, every needed element known to the trie.
 
+mod beside;
 mod functions;
 mod shape;
 mod tests_of_type;
@@ -34,6 +35,8 @@ pub(crate) enum Operation {
     Child(Box<Operation>, u32),
     /// An element with a choice of types: any of its names in JSON.
     Choice(Box<Operation>, Vec<u32>),
+    /// Of primitives the objects beside them, by the names of both; of elements themselves.
+    Beside(Box<Operation>, Vec<(u32, u32)>),
     Children(Box<Operation>),
     Descendants(Box<Operation>),
     Where(Box<Operation>, Box<Operation>),
@@ -91,6 +94,8 @@ pub(crate) enum Operation {
         high: bool,
         /// A date without a time is the whole dateTime.
         date_time: bool,
+        /// The precision that is asked for, in digits: of a number's fraction, or of a date and time.
+        digits: Option<i64>,
     },
     OfType(Box<Operation>, TypeTest),
     Is(Box<Operation>, TypeTest),
@@ -399,12 +404,10 @@ impl Compiler<'_> {
         {
             return self.type_name_of(here, expression, inner, name);
         }
-        if (name == "extension" || name == "id")
-            && let Some((holder, shape)) = self.beside_primitive(here, of)?
-        {
-            return Ok(self.member(here, expression, holder, &shape, name));
-        }
-        let (of, shape) = self.operation(here, of)?;
+        let (of, shape) = match name {
+            "extension" | "id" => self.holders(here, of)?,
+            _ => self.operation(here, of)?,
+        };
         Ok(self.member(here, expression, of, &shape, name))
     }
 
@@ -485,35 +488,6 @@ impl Compiler<'_> {
             self.reach(&mut shape, place.node, name, kind);
         }
         (Operation::Child(Box::new(of), self.trie.name(name)), shape)
-    }
-
-    /// Of a path to a primitive, the object beside it that has its id and extensions: `_birthDate` beside `birthDate`.
-    fn beside_primitive(
-        &mut self,
-        here: Here<'_>,
-        of: &Expression,
-    ) -> Result<Option<(Operation, Shape)>, Box<Diagnostic>> {
-        let (parent, name, wanted) = match &of.kind {
-            Kind::Member(parent, name) => (parent, name, None),
-            Kind::Call(inner, function, arguments) if function == "ofType" || function == "as" => match &inner.kind {
-                Kind::Member(parent, name) => (parent, name, arguments.first().and_then(tests_of_type::type_name)),
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        let (parent, at) = self.operation(here, parent)?;
-        let element = at.places.iter().find_map(|place| elements::element(place.of?, name));
-        let Some(element) = element else { return Ok(None) };
-        let of_type = match (&wanted, element.types.as_slice()) {
-            (Some(wanted), types) => types.iter().find(|one| **one == wanted.name),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let Some(of_type) = of_type.filter(|of_type| elements::is_primitive(of_type)) else { return Ok(None) };
-        let hidden = format!("_{}", element.json_name(of_type));
-        let (operation, mut shape) = self.child(parent, &at, &hidden, Some("Element"));
-        shape.many |= element.many;
-        Ok(Some((operation, shape)))
     }
 
     fn binary(
