@@ -33,6 +33,7 @@ pub mod layout;
 pub mod publish;
 pub mod read;
 pub mod remote;
+pub mod stream;
 pub mod table;
 pub mod template;
 pub mod views_sql;

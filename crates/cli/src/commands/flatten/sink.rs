@@ -6,21 +6,12 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-use arrow::{
-    csv, datatypes::DataType, datatypes::SchemaRef, ipc::writer::FileWriter, json::LineDelimitedWriter,
-    record_batch::RecordBatch,
-};
+use arrow::{csv, datatypes::SchemaRef, ipc::writer::FileWriter, json::LineDelimitedWriter, record_batch::RecordBatch};
 use camino::{Utf8Path, Utf8PathBuf};
 use fhirvest_jobs::{flatten::TableSink, run::Exit};
-use fhirvest_lake::LakeError;
+use fhirvest_lake::{LakeError, stream::ParquetStream};
 use indicatif::ProgressBar;
-use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, ZstdLevel},
-    errors::ParquetError,
-    file::properties::{EnabledStatistics, WriterProperties},
-    schema::types::ColumnPath,
-};
+use parquet::errors::ParquetError;
 
 use super::plain::Plain;
 use crate::{
@@ -28,9 +19,6 @@ use crate::{
     failure::Failure,
     output,
 };
-
-/// Values (rows times columns) of a Parquet row group, as in the lake.
-const ROW_GROUP_VALUES: usize = 1 << 20;
 
 /// Reading the input or writing the output failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +50,7 @@ impl SinkError {
 type Out = BufWriter<Box<dyn Write + Send>>;
 
 enum Writer {
-    Parquet(Box<ArrowWriter<Out>>),
+    Parquet(Box<ParquetStream<Out>>),
     Ndjson(LineDelimitedWriter<Out>, Plain),
     Csv(Box<csv::Writer<Out>>, Plain),
     Arrow(Box<FileWriter<Out>>),
@@ -118,10 +106,9 @@ impl Sink {
         let out = BufWriter::with_capacity(1 << 20, out);
         let writer = match format {
             TableFormat::Parquet => {
-                let writer = properties(schema)
-                    .and_then(|properties| ArrowWriter::try_new(out, schema.clone(), Some(properties)))
-                    .map_err(|error| Failure::new(Exit::Bug, &error))?;
-                Writer::Parquet(Box::new(writer))
+                let stream =
+                    ParquetStream::new(out, schema.clone()).map_err(|error| Failure::new(Exit::Bug, &error))?;
+                Writer::Parquet(Box::new(stream))
             }
             TableFormat::Ndjson => Writer::Ndjson(LineDelimitedWriter::new(out), Plain::new(schema, false)),
             TableFormat::Csv => {
@@ -147,7 +134,7 @@ impl Sink {
         let file = |source| SinkError::File { path: path.clone(), source };
         let mut out = match writer {
             Writer::Parquet(writer) => {
-                writer.into_inner().map_err(|source| SinkError::Parquet { path: path.clone(), source })?
+                writer.finish().map_err(|source| SinkError::Parquet { path: path.clone(), source })?
             }
             Writer::Ndjson(mut writer, _) => {
                 writer.finish().map_err(arrow)?;
@@ -184,23 +171,6 @@ impl TableSink for Sink {
         self.bar.inc_length(batch.num_rows() as u64);
         Ok(())
     }
-}
-
-/// What is quick to make and small: zstd finds what recurs without a dictionary, whose every value is looked up, and nobody
-/// skips parts of a file by the least and the greatest text in it, since the rows are not sorted. Decision 026 has numbers.
-fn properties(schema: &SchemaRef) -> Result<WriterProperties, ParquetError> {
-    let columns = schema.fields().len().max(1);
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("fhirvest ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_max_row_group_row_count(Some((ROW_GROUP_VALUES / columns).max(1)));
-    for field in schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8) {
-        let column = ColumnPath::from(field.name().as_str());
-        builder = builder.set_column_statistics_enabled(column, EnabledStatistics::None);
-    }
-    Ok(builder.build())
 }
 
 fn by_name(output: &Utf8Path) -> Result<TableFormat, Failure> {

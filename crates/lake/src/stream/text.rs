@@ -1,0 +1,325 @@
+//! A column chunk of texts: with a dictionary as long as its values recur, plain from then on.
+
+use std::{hash::BuildHasher, ops::Range};
+
+use arrow::{
+    array::{Array, BooleanBufferBuilder, StringArray},
+    buffer::BooleanBuffer,
+};
+use bytes::Bytes;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parquet::{
+    basic::{Compression, Encoding, ZstdLevel},
+    column::{
+        page::{CompressedPage, Page, PageWriter},
+        writer::ColumnCloseResult,
+    },
+    errors::{ParquetError, Result},
+    file::{
+        metadata::ColumnChunkMetaData,
+        writer::{SerializedPageWriter, TrackedWrite},
+    },
+    schema::types::ColumnDescPtr,
+};
+use zstd::bulk::Compressor;
+
+use super::{LEVEL, failed, hybrid};
+
+/// Rows of a page, and about its most bytes: it stays in the cache of one core until it is compressed.
+const PAGE_ROWS: usize = 20_000;
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Rows between two looks at a page's size.
+const STEP: usize = 1024;
+
+/// Distinct values of a dictionary, and their bytes, from which on no more are added.
+const MOST_VALUES: usize = 1 << 15;
+const MOST_BYTES: usize = 1 << 20;
+
+/// A dictionary whose values are there less often than this, on the average, does not pay.
+const LEAST_USES: usize = 3;
+
+/// A chunk being filled.
+pub(super) struct TextColumn {
+    leaf: ColumnDescPtr,
+    dictionary: Dictionary,
+    /// Whether values are still looked up.
+    looks_up: bool,
+    page: OpenPage,
+    data: Pages,
+    /// Whether a data page needs the dictionary, and whether one does not.
+    with_dictionary: bool,
+    with_plain: bool,
+    rows: usize,
+    /// What a page is made of, and made into.
+    body: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+/// A chunk that is whole.
+pub(super) struct Chunk {
+    /// Its pages.
+    pub(super) bytes: Bytes,
+    /// What the file's footer tells of them.
+    pub(super) closed: ColumnCloseResult,
+    /// Whether looking up its values did not pay.
+    pub(super) plain: bool,
+}
+
+/// A data page being filled.
+struct OpenPage {
+    /// Whether each row has a value.
+    valid: BooleanBufferBuilder,
+    /// Values, as numbers of the dictionary's.
+    numbers: Vec<u32>,
+    /// Values in Parquet's encoding PLAIN.
+    plain: Vec<u8>,
+}
+
+/// Pages that are whole.
+struct Pages {
+    bytes: TrackedWrite<Vec<u8>>,
+    /// What they would take without compression.
+    uncompressed: usize,
+}
+
+impl TextColumn {
+    /// Begins a chunk; whether its values are looked up.
+    pub(super) fn new(leaf: ColumnDescPtr, looks_up: bool) -> Self {
+        let valid = BooleanBufferBuilder::new(PAGE_ROWS);
+        Self {
+            leaf,
+            dictionary: Dictionary::default(),
+            looks_up,
+            page: OpenPage { valid, numbers: Vec::new(), plain: Vec::new() },
+            data: Pages::default(),
+            with_dictionary: false,
+            with_plain: false,
+            rows: 0,
+            body: Vec::new(),
+            compressed: Vec::new(),
+        }
+    }
+
+    /// Adds rows.
+    pub(super) fn append(&mut self, array: &StringArray, compressor: &mut Compressor<'static>) -> Result<()> {
+        let mut begin = 0;
+        while begin < array.len() {
+            let end = array.len().min(begin + STEP).min(begin + PAGE_ROWS - self.page.valid.len());
+            self.step(array, begin..end);
+            self.rows += end - begin;
+            begin = end;
+            if self.page.valid.len() >= PAGE_ROWS || self.page.plain.len() >= PAGE_BYTES {
+                self.end_page(compressor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, array: &StringArray, rows: Range<usize>) {
+        let nulls = array.nulls().map(|nulls| nulls.slice(rows.start, rows.len()));
+        match nulls.filter(|nulls| nulls.null_count() > 0) {
+            None => {
+                self.page.valid.append_n(rows.len(), true);
+                self.values(array, rows);
+            }
+            Some(nulls) => {
+                let begin = nulls.offset();
+                self.page.valid.append_packed_range(begin..begin + nulls.len(), nulls.validity());
+                self.values(array, nulls.valid_indices().map(|row| rows.start + row));
+            }
+        }
+    }
+
+    fn values(&mut self, array: &StringArray, rows: impl Iterator<Item = usize>) {
+        let texts = rows.map(|row| array.value(row).as_bytes());
+        if self.looks_up {
+            self.page.numbers.extend(texts.map(|text| self.dictionary.number(text)));
+        } else {
+            texts.for_each(|text| append_plain(text, &mut self.page.plain));
+        }
+    }
+
+    fn end_page(&mut self, compressor: &mut Compressor<'static>) -> Result<()> {
+        let page = &mut self.page;
+        if page.valid.is_empty() {
+            return Ok(());
+        }
+        if self.looks_up && !self.with_dictionary && !self.dictionary.pays(page.numbers.len()) {
+            // No page needs the dictionary yet, so none will.
+            page.numbers.drain(..).for_each(|number| append_plain(self.dictionary.value(number), &mut page.plain));
+            self.looks_up = false;
+        }
+        let rows = page.valid.len();
+        self.body.clear();
+        levels(&page.valid.finish(), &mut self.body);
+        let encoding = if page.numbers.is_empty() { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY };
+        if page.numbers.is_empty() {
+            self.body.extend_from_slice(&page.plain);
+            self.with_plain = true;
+        } else {
+            let width = hybrid::width(self.dictionary.len() - 1);
+            self.body.push(u8::try_from(width).unwrap_or(u8::MAX));
+            hybrid::encode(&page.numbers, width, &mut self.body);
+            self.with_dictionary = true;
+        }
+        page.numbers.clear();
+        page.plain.clear();
+        self.looks_up &= !self.dictionary.is_full();
+        let num_values = u32::try_from(rows).map_err(|_| ParquetError::General("a page of too many rows".into()))?;
+        self.data.add(&self.body, &mut self.compressed, compressor, |buf| Page::DataPage {
+            buf,
+            num_values,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        })
+    }
+
+    /// Ends the chunk.
+    pub(super) fn close(mut self, compressor: &mut Compressor<'static>) -> Result<Chunk> {
+        self.end_page(compressor)?;
+        let mut all = Pages::default();
+        let mut encodings = vec![Encoding::RLE];
+        if self.with_plain || self.with_dictionary {
+            // The dictionary's own values are plain.
+            encodings.push(Encoding::PLAIN);
+        }
+        if self.with_dictionary {
+            encodings.push(Encoding::RLE_DICTIONARY);
+            let num_values = u32::try_from(self.dictionary.len()).unwrap_or(u32::MAX);
+            all.add(&self.dictionary.plain, &mut self.compressed, compressor, |buf| Page::DictionaryPage {
+                buf,
+                num_values,
+                encoding: Encoding::PLAIN,
+                is_sorted: false,
+            })?;
+        }
+        let (mut bytes, before) = (all.bytes.into_inner()?, all.uncompressed);
+        let data_begins = bytes.len();
+        bytes.extend_from_slice(&self.data.bytes.into_inner()?);
+        let metadata = ColumnChunkMetaData::builder(self.leaf)
+            .set_encodings(encodings)
+            .set_compression_codec(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?).into())
+            .set_num_values(signed(self.rows)?)
+            .set_total_compressed_size(signed(bytes.len())?)
+            .set_total_uncompressed_size(signed(before + self.data.uncompressed)?)
+            .set_dictionary_page_offset(self.with_dictionary.then_some(0))
+            .set_data_page_offset(signed(data_begins)?)
+            .build()?;
+        let closed = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: self.rows as u64,
+            metadata,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
+        };
+        Ok(Chunk { bytes: bytes.into(), closed, plain: !self.looks_up })
+    }
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { bytes: TrackedWrite::new(Vec::new()), uncompressed: 0 }
+    }
+}
+
+impl Pages {
+    /// Adds a page of which the body is given.
+    fn add(
+        &mut self,
+        body: &[u8],
+        compressed: &mut Vec<u8>,
+        compressor: &mut Compressor<'static>,
+        page: impl FnOnce(Bytes) -> Page,
+    ) -> Result<()> {
+        compressed.clear();
+        compressed.reserve(zstd::zstd_safe::compress_bound(body.len()));
+        compressor.compress_to_buffer(body, compressed).map_err(failed)?;
+        let page = CompressedPage::new(page(Bytes::copy_from_slice(compressed)), body.len());
+        self.uncompressed += SerializedPageWriter::new(&mut self.bytes).write_page(page)?.uncompressed_size;
+        Ok(())
+    }
+}
+
+/// Which rows have a value, as definition levels 1 and 0 with their length before them.
+fn levels(valid: &BooleanBuffer, body: &mut Vec<u8>) {
+    let begin = body.len();
+    body.extend_from_slice(&[0; 4]);
+    match valid.count_set_bits() {
+        0 => hybrid::run(0, valid.len(), 1, body),
+        all if all == valid.len() => hybrid::run(1, valid.len(), 1, body),
+        _ => hybrid::bits(&valid.values()[..valid.len().div_ceil(8)], body),
+    }
+    let length = u32::try_from(body.len() - begin - 4).unwrap_or(u32::MAX);
+    if let Some(place) = body[begin..].first_chunk_mut::<4>() {
+        *place = length.to_le_bytes();
+    }
+}
+
+/// A text after its length, as PLAIN has it.
+#[inline]
+fn append_plain(text: &[u8], plain: &mut Vec<u8>) {
+    // Arrow's texts are shorter than 2 GiB.
+    plain.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    plain.extend_from_slice(text);
+}
+
+fn signed(number: usize) -> Result<i64> {
+    i64::try_from(number).map_err(|_| ParquetError::General("a chunk of more than 2^63 bytes".into()))
+}
+
+/// The distinct values of a chunk, in the order of their first appearance.
+#[derive(Default)]
+struct Dictionary {
+    /// Each after its length: the dictionary's page.
+    plain: Vec<u8>,
+    /// Where each begins and ends in it, without its length.
+    places: Vec<Range<usize>>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// The number that was looked up before: often it is there again.
+    last: u32,
+}
+
+impl Dictionary {
+    /// The number of a value, which is added if it is not there.
+    #[inline]
+    fn number(&mut self, text: &[u8]) -> u32 {
+        if self.places.get(self.last as usize).is_some_and(|place| self.plain[place.clone()] == *text) {
+            return self.last;
+        }
+        let Self { plain, places, table, hasher, .. } = self;
+        let of = |number: &u32| &plain[places[*number as usize].clone()];
+        let hash = hasher.hash_one(text);
+        if let Some(number) = table.find(hash, |number| of(number) == text) {
+            self.last = *number;
+            return *number;
+        }
+        let number = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        table.insert_unique(hash, number, |number| hasher.hash_one(of(number)));
+        append_plain(text, plain);
+        places.push(plain.len() - text.len()..plain.len());
+        self.last = number;
+        number
+    }
+
+    fn value(&self, number: u32) -> &[u8] {
+        self.places.get(number as usize).map_or(&[], |place| &self.plain[place.clone()])
+    }
+
+    fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether its values are there often enough among so many.
+    fn pays(&self, values: usize) -> bool {
+        self.len() * LEAST_USES <= values
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= MOST_VALUES || self.plain.len() >= MOST_BYTES
+    }
+}
