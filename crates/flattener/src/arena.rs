@@ -1,7 +1,8 @@
-//! One resource, pruned to what the views need, as a flat list of nodes that is used again for the next.
+//! A few resources, pruned to what the views need, as a flat list of nodes that is used again for the next ones.
 //!
 //! JSON arrays dissolve: an element with several values is several children of the same name, in order, which is what a
-//! FHIRPath collection is. Strings and numbers are places in the text, so nothing is copied but strings with escapes.
+//! FHIRPath collection is. Strings and numbers are places in the text of the resources, which is copied once, as a whole;
+//! strings with escapes follow it.
 
 use fhirvest_fhir::quotes::{JsonError, Quotes};
 
@@ -10,12 +11,11 @@ use crate::{scan::Scan, trie::Trie};
 /// A number that stands for no node.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// A piece of text: of the resource, or of the side text that holds what is not verbatim in it.
+/// A piece of the arena's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
     start: u32,
     length: u32,
-    side: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,51 +33,115 @@ pub(crate) enum Value {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
-    /// The number of the element's name.
+    /// The number of the element's name; [`NONE`] for a resource.
     pub(crate) name: u32,
+    /// The next element beside it; for a resource, its place among the resources.
     pub(crate) next: u32,
     pub(crate) first_child: u32,
-    /// A bit for each name among the children; names share bits.
-    names: u64,
+    /// A [`bit`] for each name among the children; names share bits.
+    pub(crate) names: u64,
     pub(crate) value: Value,
 }
 
+/// The bit of a name.
 #[inline]
-fn bit(name: u32) -> u64 {
+pub(crate) fn bit(name: u32) -> u64 {
     1 << (name & 63)
 }
 
-/// The nodes of one resource.
+/// The nodes of some resources.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     nodes: Vec<Node>,
-    side: String,
+    text: String,
     /// Names that no path knows, of what is kept whole.
     others: Vec<String>,
-    /// The first child of the root under each name: most paths begin there.
-    roots: Vec<u32>,
+    /// The node of each resource.
+    resources: Vec<u32>,
+    /// For each resource, its first child under each name: most paths begin there.
+    tops: Vec<u32>,
     /// Values that are no objects where R4 has some. Nearly always there are none.
     odd: Vec<u32>,
     /// Nodes that others belong to, in order, each with its parent and its place in a list.
     paired: Vec<(u32, u32, u32)>,
+    /// Names that the trie knows.
+    names: usize,
     quotes: Quotes,
 }
 
 impl Arena {
-    /// Reads a resource, keeping what the trie names. The root is node 0.
-    pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<(), JsonError> {
+    /// Forgets all resources.
+    pub(crate) fn clear(&mut self) {
         self.nodes.clear();
-        self.side.clear();
+        self.text.clear();
         self.others.clear();
+        self.resources.clear();
+        self.tops.clear();
         self.odd.clear();
         self.paired.clear();
-        self.roots.clear();
-        self.roots.resize(trie.names(), NONE);
-        self.nodes.push(Node { name: NONE, next: NONE, first_child: NONE, names: 0, value: Value::Object });
+    }
+
+    /// Adds a resource, keeping what the trie names; returns its node. A text that is no JSON object leaves nothing behind.
+    pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<u32, JsonError> {
         let mut quotes = std::mem::take(&mut self.quotes);
-        let read = quotes.find(text.as_bytes()).and_then(|()| Scan::new(self, trie, text, &quotes).resource());
+        let found = quotes.find(text.as_bytes());
+        let root = size(self.nodes.len());
+        let before = self.text.len();
+        let read = found.and_then(|()| {
+            if u32::try_from(before + 2 * text.len()).is_err() {
+                return Err(JsonError { what: "too much text", at: 0 });
+            }
+            self.names = trie.names();
+            let place = size(self.resources.len());
+            self.resources.push(root);
+            self.tops.resize(self.tops.len() + self.names, NONE);
+            self.nodes.push(Node { name: NONE, next: place, first_child: NONE, names: 0, value: Value::Object });
+            self.text.push_str(text);
+            Scan::new(self, trie, (text, before), &quotes, root).resource()
+        });
         self.quotes = quotes;
-        read
+        match read {
+            Ok(()) => Ok(root),
+            Err(error) => {
+                self.forget(root, before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the last resource back.
+    fn forget(&mut self, root: u32, text: usize) {
+        if self.resources.last() == Some(&root) {
+            self.resources.pop();
+            self.nodes.truncate(root as usize);
+            self.tops.truncate(self.tops.len().saturating_sub(self.names));
+            self.text.truncate(text);
+            self.odd.truncate(self.odd.partition_point(|number| *number < root));
+            self.paired.truncate(self.paired.partition_point(|(number, ..)| *number < root));
+        }
+    }
+
+    /// Takes the last resource back.
+    pub(crate) fn forget_last(&mut self) {
+        if let Some(root) = self.resources.last().copied() {
+            // Its text stays until all is cleared.
+            self.forget(root, self.text.len());
+        }
+    }
+
+    /// The node of each resource.
+    pub(crate) fn resources(&self) -> &[u32] {
+        &self.resources
+    }
+
+    /// The place of a resource among the resources, by its node.
+    pub(crate) fn place(&self, root: u32) -> u32 {
+        self.nodes[root as usize].next
+    }
+
+    /// Bytes of text held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
     }
 
     #[inline]
@@ -88,13 +152,13 @@ impl Arena {
     /// The first child of a node under a name; its neighbours of the same name follow it.
     #[inline]
     pub(crate) fn first(&self, of: u32, name: u32) -> u32 {
-        if of == 0 {
-            return self.roots.get(name as usize).copied().unwrap_or(NONE);
-        }
         let parent = &self.nodes[of as usize];
         // Most elements are not there.
         if parent.names & bit(name) == 0 {
             return NONE;
+        }
+        if parent.name == NONE && (name as usize) < self.names {
+            return self.tops[parent.next as usize * self.names + name as usize];
         }
         let mut next = parent.first_child;
         while next != NONE {
@@ -107,9 +171,15 @@ impl Arena {
         next
     }
 
-    pub(crate) fn text<'t>(&'t self, resource: &'t str, piece: Piece) -> &'t str {
-        let base = if piece.side { self.side.as_str() } else { resource };
-        base.get(piece.start as usize..(piece.start + piece.length) as usize).unwrap_or_default()
+    #[inline]
+    pub(crate) fn text(&self, piece: Piece) -> &str {
+        self.text.get(piece.start as usize..(piece.start + piece.length) as usize).unwrap_or_default()
+    }
+
+    /// The whole text, and where a piece of it begins, with its length.
+    #[inline]
+    pub(crate) fn part_of(&self, piece: Piece) -> (&str, (usize, usize)) {
+        (&self.text, (piece.start as usize, piece.length as usize))
     }
 
     /// The names that no path knows.
@@ -150,22 +220,22 @@ impl Arena {
         self.nodes[number as usize].value = value;
     }
 
-    /// Adds a computed text.
+    /// Adds a text that no resource has verbatim.
     pub(crate) fn keep(&mut self, text: &str) -> Piece {
-        let start = size(self.side.len());
-        self.side.push_str(text);
-        Piece { start, length: size(text.len()), side: true }
+        let start = size(self.text.len());
+        self.text.push_str(text);
+        Piece { start, length: size(text.len()) }
     }
 
-    /// The piece of the resource's text from a place up to another.
+    /// The piece of the text from a place up to another.
     #[inline]
     pub(crate) fn piece(start: usize, end: usize) -> Piece {
-        Piece { start: size(start), length: size(end - start), side: false }
+        Piece { start: size(start), length: size(end - start) }
     }
 
     /// The piece of another piece.
     pub(crate) fn part(piece: Piece, start: usize, length: usize) -> Piece {
-        Piece { start: piece.start + size(start), length: size(length), side: piece.side }
+        Piece { start: piece.start + size(start), length: size(length) }
     }
 
     /// Adds a node after its neighbour `last`.
@@ -173,16 +243,18 @@ impl Arena {
     pub(crate) fn add(&mut self, name: u32, parent: u32, last: &mut u32, value: Value) -> u32 {
         let number = size(self.nodes.len());
         self.nodes.push(Node { name, next: NONE, first_child: NONE, names: 0, value });
-        self.nodes[parent as usize].names |= bit(name);
+        let of = &mut self.nodes[parent as usize];
+        of.names |= bit(name);
+        if of.name == NONE && (name as usize) < self.names {
+            let first = &mut self.tops[of.next as usize * self.names + name as usize];
+            if *first == NONE {
+                *first = number;
+            }
+        }
         if *last == NONE {
-            self.nodes[parent as usize].first_child = number;
+            of.first_child = number;
         } else {
             self.nodes[*last as usize].next = number;
-        }
-        if parent == 0
-            && let Some(first) = self.roots.get_mut(name as usize).filter(|first| **first == NONE)
-        {
-            *first = number;
         }
         *last = number;
         number
@@ -223,12 +295,12 @@ mod tests {
         let texts: Vec<&str> = given
             .iter()
             .map(|node| match node.value {
-                Value::Text(piece) => arena.text(text, piece),
+                Value::Text(piece) => arena.text(piece),
                 _ => "?",
             })
             .collect();
         assert_eq!(texts, ["A", "B"]);
-        assert!(matches!(found[2].value, Value::Number(piece) if arena.text(text, piece) == "1.50"));
+        assert!(matches!(found[2].value, Value::Number(piece) if arena.text(piece) == "1.50"));
     }
 
     #[test]
@@ -259,7 +331,7 @@ mod tests {
         let text = r#"{"item":{"x":1,"item":[{"value":1.50}]}}"#;
         arena.read(&trie, text).unwrap();
         let inner = children(&arena, 2);
-        assert!(matches!(inner[0].value, Value::Number(piece) if arena.text(text, piece) == "1.50"));
+        assert!(matches!(inner[0].value, Value::Number(piece) if arena.text(piece) == "1.50"));
         let deep = format!("{}1{}", "{\"item\":".repeat(10_000), "}".repeat(10_000));
         assert!(arena.read(&trie, &deep).is_err());
     }

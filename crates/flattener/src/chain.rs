@@ -3,10 +3,13 @@
 
 use crate::{
     arena::{NONE, Value},
-    evaluate::{Evaluator, Item},
+    evaluate::Evaluator,
     expression::Operator,
     operation::{Operation, Sameness},
 };
+
+/// Stands for several nodes where one is wanted.
+pub(crate) const SEVERAL: u32 = NONE - 1;
 
 /// Steps from the focus, or from the resource.
 #[derive(Debug)]
@@ -65,30 +68,55 @@ impl Chain {
         !self.from_root && self.firsts.is_empty() && self.all.is_empty()
     }
 
-    /// Hands on each node.
-    pub(crate) fn each(&self, evaluator: &Evaluator<'_>, focus: Option<Item<'_>>, visit: &mut impl FnMut(u32)) {
-        let start = match focus {
-            _ if self.from_root => Some(0),
-            Some(Item::Node(number)) => Some(number),
-            _ => None,
-        };
-        if let (true, [Step::Child(name)], Some(of)) = (self.firsts.is_empty(), &self.all[..], start) {
-            // What most columns are.
-            let mut next = evaluator.arena.first(of, *name);
-            while next != NONE {
-                let found = evaluator.arena.node(next);
-                if found.name != *name {
-                    break;
-                }
-                visit(next);
-                next = found.next;
-            }
-            return;
-        }
-        let node = self.firsts.iter().fold(start, |node, steps| first(evaluator, steps, node?));
-        if let Some(node) = node {
+    /// Whether it begins at the resource, and the name of its first step, if that is one.
+    pub(crate) fn begins_with(&self) -> (bool, Option<u32>) {
+        let first = self.firsts.iter().chain([&self.all]).find_map(|steps| steps.first());
+        let name = first.and_then(|step| if let Step::Child(name) = step { Some(*name) } else { None });
+        (self.from_root, name)
+    }
+
+    /// Hands on each node that is reached from a node of a resource; from none where the chain does not begin at the
+    /// resource.
+    pub(crate) fn each(&self, evaluator: &Evaluator<'_>, (root, node): (u32, u32), visit: &mut impl FnMut(u32)) {
+        let node = self.begin(evaluator, root, node);
+        if node != NONE {
             each(evaluator, &self.all, node, visit);
         }
+    }
+
+    /// The only node that is reached; [`NONE`] for none, [`SEVERAL`] for more.
+    #[inline]
+    pub(crate) fn only(&self, evaluator: &Evaluator<'_>, root: u32, node: u32) -> u32 {
+        let node = self.begin(evaluator, root, node);
+        if node == NONE {
+            return NONE;
+        }
+        if let [Step::Child(name)] = &self.all[..] {
+            // What most columns are.
+            let found = evaluator.arena.first(node, *name);
+            if found == NONE {
+                return NONE;
+            }
+            let next = evaluator.arena.node(found).next;
+            let several = next != NONE && evaluator.arena.node(next).name == *name;
+            return if several { SEVERAL } else { found };
+        }
+        let mut only = NONE;
+        each(evaluator, &self.all, node, &mut |found| only = if only == NONE { found } else { SEVERAL });
+        only
+    }
+
+    /// Where the last steps begin.
+    #[inline]
+    fn begin(&self, evaluator: &Evaluator<'_>, root: u32, node: u32) -> u32 {
+        let mut node = if self.from_root { root } else { node };
+        for steps in &self.firsts {
+            if node == NONE {
+                return NONE;
+            }
+            node = first(evaluator, steps, node).unwrap_or(NONE);
+        }
+        node
     }
 }
 
@@ -142,5 +170,5 @@ fn passes(evaluator: &Evaluator<'_>, step: &Step, node: u32) -> bool {
     let child = evaluator.arena.node(first);
     let alone = child.next == NONE || evaluator.arena.node(child.next).name != *name;
     let (Value::Text(piece), true) = (child.value, alone || matches!(step, Step::Url(..))) else { return false };
-    evaluator.arena.text(evaluator.resource, piece) == wanted
+    evaluator.arena.text(piece) == wanted
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder,
-        Int32Builder, Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+        Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder,
+        Int64Builder, ListArray, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
     },
     buffer::{NullBuffer, OffsetBuffer},
     datatypes::{DataType, Field, TimeUnit},
@@ -16,9 +16,10 @@ use fhirvest_fhir::temporal;
 
 use crate::{
     arena::Value,
+    cells::Filling,
     evaluate::{Evaluator, Item},
-    flattener::Filling,
     number::Decimal,
+    texts::Texts,
 };
 
 /// The type of a column's values.
@@ -132,7 +133,7 @@ struct Lists {
 }
 
 enum Values {
-    Text(StringBuilder),
+    Text(Texts),
     Boolean(BooleanBuilder),
     Int32(Int32Builder),
     Int64(Int64Builder),
@@ -147,7 +148,7 @@ enum Values {
 impl Builder {
     pub(crate) fn new(scalar: Scalar, collection: bool, json: bool) -> Self {
         let values = match scalar {
-            Scalar::Text => Values::Text(StringBuilder::new()),
+            Scalar::Text => Values::Text(Texts::with_capacity(0, 0)),
             Scalar::Boolean => Values::Boolean(BooleanBuilder::new()),
             Scalar::Int32 => Values::Int32(Int32Builder::new()),
             Scalar::Int64 => Values::Int64(Int64Builder::new()),
@@ -166,47 +167,61 @@ impl Builder {
         Self { values, list: collection.then(Lists::default), json }
     }
 
-    /// Adds rows; returns the number of values that did not fit and became null. Places are among `items`.
+    /// Adds rows, each cell as often as it is told; returns the number of rows whose values did not fit and became null.
+    /// Places are among `items`.
     pub(crate) fn extend(
         &mut self,
         evaluator: &Evaluator<'_>,
-        rows: impl Iterator<Item = Filling>,
+        cells: impl Iterator<Item = (Filling, usize)>,
         items: &[Item<'_>],
     ) -> u64 {
         let json = self.json;
         let mut misfits = 0;
         let within = |start: u32, end: u32| items.get(start as usize..end as usize).unwrap_or_default();
         if let Some(lists) = &mut self.list {
-            for row in rows {
-                misfits += u64::from(matches!(row, Filling::Misfit));
-                let one = alone(row);
-                let values = if let Filling::Items(start, end) = row { within(start, end) } else { one.as_slice() };
-                lists.lengths.push(values.len());
-                let fits = |item: &Item<'_>| self.values.push(evaluator, Some(*item), json);
-                misfits += values.iter().map(fits).map(|fits| u64::from(!fits)).sum::<u64>();
+            for (cell, rows) in cells {
+                let one = alone(cell);
+                let values = if let Filling::Items(start, end) = cell { within(start, end) } else { one.as_slice() };
+                for _ in 0..rows {
+                    misfits += u64::from(matches!(cell, Filling::Misfit));
+                    lists.lengths.push(values.len());
+                    let fits = |item: &Item<'_>| self.values.push(evaluator, Some(*item), json, 1);
+                    misfits += values.iter().map(fits).map(|fits| u64::from(!fits)).sum::<u64>();
+                }
             }
             return misfits;
         }
-        let first =
-            |row| if let Filling::Items(start, end) = row { within(start, end).first().copied() } else { alone(row) };
-        match &mut self.values {
-            Values::Text(builder) => rows.for_each(|row| match first(row) {
-                Some(item) if text(evaluator, item, json, |text| builder.append_value(text)).is_some() => {}
-                _ => {
-                    misfits += u64::from(!matches!(row, Filling::Nothing));
-                    builder.append_null();
+        let first = |cell| {
+            if let Filling::Items(start, end) = cell { within(start, end).first().copied() } else { alone(cell) }
+        };
+        for (cell, rows) in cells {
+            let fits = match (cell, &mut self.values) {
+                (Filling::Text(piece), Values::Text(builder)) => {
+                    let (all, part) = evaluator.arena.part_of(piece);
+                    builder.append_part(all, part, rows);
+                    true
                 }
-            }),
-            values => rows.for_each(|row| {
-                let fits = values.push(evaluator, first(row), json) && !matches!(row, Filling::Misfit);
-                misfits += u64::from(!fits);
-            }),
+                (Filling::Misfit, values) => {
+                    values.nulls(rows);
+                    false
+                }
+                (cell, values) => values.push(evaluator, first(cell), json, rows),
+            };
+            misfits += if fits { 0 } else { rows as u64 };
         }
         misfits
     }
 
+    /// Adds rows without a value.
+    pub(crate) fn nothing(&mut self, rows: usize) {
+        match &mut self.list {
+            Some(lists) => lists.lengths.resize(lists.lengths.len() + rows, 0),
+            None => self.values.nulls(rows),
+        }
+    }
+
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let values = self.values.finish();
+        let values = self.values.finish()?;
         let Some(lists) = &mut self.list else { return Ok(values) };
         let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut lists.lengths));
         let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
@@ -215,79 +230,74 @@ impl Builder {
 }
 
 impl Values {
-    /// Adds a value; `false` where it did not fit and became null.
-    fn push(&mut self, evaluator: &Evaluator<'_>, item: Option<Item<'_>>, json: bool) -> bool {
+    /// Adds a value some times; `false` where it did not fit and became null.
+    fn push(&mut self, evaluator: &Evaluator<'_>, item: Option<Item<'_>>, json: bool, times: usize) -> bool {
         let Some(item) = item else {
-            self.null();
+            self.nulls(times);
             return true;
         };
         let fits = match self {
-            Self::Text(builder) => text(evaluator, item, json, |text| builder.append_value(text)).is_some(),
-            Self::Boolean(builder) => evaluator.boolean(item).map(|value| builder.append_value(value)).is_some(),
+            Self::Text(builder) => text(evaluator, item, json, |text| builder.append(text, times)).is_some(),
+            Self::Boolean(builder) => evaluator.boolean(item).map(|value| builder.append_n(times, value)).is_some(),
             Self::Int32(builder) => {
                 let number = evaluator.number(item).and_then(|number| i32::try_from(number.to_i64()?).ok());
-                number.map(|number| builder.append_value(number)).is_some()
+                number.map(|number| builder.append_value_n(number, times)).is_some()
             }
             Self::Int64(builder) => {
                 let number = evaluator.number(item).and_then(|number| number.to_i64());
-                number.map(|number| builder.append_value(number)).is_some()
+                number.map(|number| builder.append_value_n(number, times)).is_some()
             }
             Self::Float64(builder) => {
                 let number = evaluator.number(item).and_then(|number| number.to_string().parse().ok());
-                number.map(|number| builder.append_value(number)).is_some()
+                number.map(|number| builder.append_value_n(number, times)).is_some()
             }
             Self::Date(builder) => {
                 let days = evaluator.with_text(item, temporal::days).flatten();
-                days.map(|days| builder.append_value(days)).is_some()
+                days.map(|days| builder.append_value_n(days, times)).is_some()
             }
             Self::Timestamp(builder, zoned) => {
                 let micros = evaluator
                     .with_text(item, |text| if *zoned { temporal::micros(text) } else { temporal::local_micros(text) });
-                micros.flatten().map(|micros| builder.append_value(micros)).is_some()
+                micros.flatten().map(|micros| builder.append_value_n(micros, times)).is_some()
             }
             Self::Time(builder) => {
                 let micros = evaluator.with_text(item, temporal::time_micros).flatten();
-                micros.map(|micros| builder.append_value(micros)).is_some()
+                micros.map(|micros| builder.append_value_n(micros, times)).is_some()
             }
             Self::Binary(builder) => {
                 let bytes = evaluator.with_text(item, bytes).flatten();
-                bytes.map(|bytes| builder.append_value(bytes)).is_some()
+                bytes.map(|bytes| builder.append_value_n(bytes, times)).is_some()
             }
             Self::Decimal(builder, precision, scale) => {
                 let (precision, scale) = (u32::from(*precision), u32::from(scale.unsigned_abs()));
                 let digits = evaluator.number(item).and_then(|number| number.at_scale(scale, precision));
-                digits.map(|digits| builder.append_value(digits)).is_some()
+                digits.map(|digits| builder.append_value_n(digits, times)).is_some()
             }
         };
         if !fits {
-            self.null();
+            self.nulls(times);
         }
         fits
     }
 
-    fn null(&mut self) {
+    fn nulls(&mut self, count: usize) {
         match self {
-            Self::Text(builder) => builder.append_null(),
-            Self::Boolean(builder) => builder.append_null(),
-            Self::Int32(builder) => builder.append_null(),
-            Self::Int64(builder) => builder.append_null(),
-            Self::Float64(builder) => builder.append_null(),
-            Self::Date(builder) => builder.append_null(),
-            Self::Timestamp(builder, _) => builder.append_null(),
-            Self::Time(builder) => builder.append_null(),
-            Self::Decimal(builder, _, _) => builder.append_null(),
-            Self::Binary(builder) => builder.append_null(),
+            Self::Text(builder) => builder.append_nulls(count),
+            Self::Boolean(builder) => builder.append_nulls(count),
+            Self::Int32(builder) => builder.append_nulls(count),
+            Self::Int64(builder) => builder.append_nulls(count),
+            Self::Float64(builder) => builder.append_nulls(count),
+            Self::Date(builder) => builder.append_nulls(count),
+            Self::Timestamp(builder, _) => builder.append_nulls(count),
+            Self::Time(builder) => builder.append_nulls(count),
+            Self::Decimal(builder, _, _) => builder.append_nulls(count),
+            Self::Binary(builder) => builder.append_nulls(count),
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Text(builder) => {
-                // The next block is about as large: growing step by step would copy it several times.
-                let (values, bytes) = (builder.len(), builder.values_slice().len());
-                let next = StringBuilder::with_capacity(values + values / 8, bytes + bytes / 8);
-                Arc::new(std::mem::replace(builder, next).finish())
-            }
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        Ok(match self {
+            Self::Text(builder) => Arc::new(builder.finish()?),
             Self::Boolean(builder) => Arc::new(builder.finish()),
             Self::Int32(builder) => Arc::new(builder.finish()),
             Self::Int64(builder) => Arc::new(builder.finish()),
@@ -297,7 +307,7 @@ impl Values {
             Self::Time(builder) => Arc::new(builder.finish()),
             Self::Decimal(builder, _, _) => Arc::new(builder.finish()),
             Self::Binary(builder) => Arc::new(builder.finish()),
-        }
+        })
     }
 }
 
@@ -306,7 +316,8 @@ impl Values {
 fn alone<'p>(row: Filling) -> Option<Item<'p>> {
     match row {
         Filling::Node(node) => Some(Item::Node(node)),
-        Filling::Place(place) => Some(Item::Number(Decimal::whole(i64::from(place)))),
+        Filling::Text(piece) => Some(Item::Part(piece)),
+        Filling::RowIndex(place) => Some(Item::Number(Decimal::whole(i64::from(place)))),
         Filling::Nothing | Filling::Items(..) | Filling::Misfit => None,
     }
 }
@@ -327,9 +338,9 @@ fn text(evaluator: &Evaluator<'_>, item: Item<'_>, json: bool, append: impl FnOn
         Item::Node(number) => match evaluator.arena.node(number).value {
             // Text is no JSON of an element with parts.
             _ if json && evaluator.arena.is_odd(number) => return None,
-            Value::Text(piece) | Value::Number(piece) => append(evaluator.arena.text(evaluator.resource, piece)),
+            Value::Text(piece) | Value::Number(piece) => append(evaluator.arena.text(piece)),
             Value::Boolean(value) => append(flag(value)),
-            Value::Json(piece) if json => append(evaluator.arena.text(evaluator.resource, piece)),
+            Value::Json(piece) if json => append(evaluator.arena.text(piece)),
             Value::Json(_) | Value::Object => return None,
         },
         _ => return evaluator.with_text(item, append),

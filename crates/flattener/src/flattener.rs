@@ -10,18 +10,21 @@ use fhirvest_fhir::quotes::JsonError;
 
 use crate::{
     arena::{Arena, NONE, Value},
+    cells::{Filling, Refused},
     column::Builder,
-    evaluate::{Evaluator, Fail, Focus, Item},
-    operation::Operation,
-    plan::{Cell, Compiled, Fast, Inner, Rows, Source, Walk},
+    evaluate::{Evaluator, Item},
+    plan::{Compiled, Inner},
+    rows::{Gathered, Spread},
     trie::Trie,
 };
 
-/// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
-const MOST_ROWS: usize = 1_000_000;
+/// Resources that are evaluated together, column by column: at most so many, and not more than so many bytes. What they
+/// need should fit the cache of one core.
+const TOGETHER: usize = 64;
+const BYTES_TOGETHER: usize = 128 << 10;
 
-/// Steps of `repeat` within each other: the JSON parser stops at 128 levels, so only a path that stands still gets there.
-const DEEPEST_REPEAT: usize = 128;
+/// Rows of a table that are evaluated together, at about the least.
+const ROWS_TOGETHER: usize = 4096;
 
 /// The resource as a whole cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,8 @@ pub struct FlattenError {
 /// Why a resource gives no rows in one table. Never holds any of its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// The resource: how many were pushed before it, since the failures were last taken.
+    pub resource: usize,
     /// The table's number in the plan.
     pub table: usize,
     /// Why.
@@ -67,7 +72,8 @@ pub struct TableCounts {
     pub casts: Vec<u64>,
 }
 
-/// Flattens resources, one after the other, on one thread.
+/// Flattens resources on one thread, in their order. It evaluates several together, so the counts, the failures and the
+/// rows of the last ones are there once they are asked for with [`Flattener::flush`] or [`Flattener::take_failures`].
 pub struct Flattener {
     plan: Arc<Inner>,
     arena: Arena,
@@ -76,8 +82,11 @@ pub struct Flattener {
     counts: Vec<TableCounts>,
     failures: Vec<Failure>,
     buffered: Vec<usize>,
-    /// Empty, with the memory of the rows before.
-    spare: Gathered<'static>,
+    /// For each resource of the arena, how many were pushed before it since the failures were last taken.
+    places: Vec<usize>,
+    /// Resources pushed since then.
+    pushed: usize,
+    spare: Spare<'static>,
 }
 
 impl Flattener {
@@ -91,7 +100,9 @@ impl Flattener {
             counts: plan.views.iter().map(zero).collect(),
             failures: Vec::new(),
             buffered: vec![0; plan.views.len()],
-            spare: Gathered::default(),
+            places: Vec::new(),
+            pushed: 0,
+            spare: Spare::default(),
             plan,
         }
     }
@@ -102,59 +113,65 @@ impl Flattener {
     /// # Errors
     /// The text is no JSON object; nothing is counted then.
     pub fn push(&mut self, resource: &str) -> Result<(), PushError> {
-        let Self { plan, arena, computed, builders, counts, failures, buffered, spare } = self;
-        arena.read(&plan.trie, resource)?;
-        let mut gathered = std::mem::take(spare).recycled();
-        let evaluator = Evaluator { arena, resource, computed, passed_over: Slot::default() };
-        let of_type = evaluator.is_of_type(&plan.resource);
-        for (number, view) in plan.views.iter().enumerate() {
-            let count = &mut counts[number];
-            count.resources += 1;
-            if !of_type {
+        let root = self.arena.read(&self.plan.trie, resource)?;
+        if self.is_of_type(root) {
+            self.places.push(self.pushed);
+        } else {
+            self.arena.forget_last();
+            for count in &mut self.counts {
+                count.resources += 1;
                 count.filtered += 1;
-                continue;
-            }
-            computed.borrow_mut().clear();
-            gathered.clear();
-            match evaluator.rows(view, &mut gathered) {
-                Ok(_) if gathered.cells.is_empty() => count.filtered += 1,
-                Ok(judged) => {
-                    count.flattened += 1;
-                    count.unjudged += u64::from(!judged);
-                    let width = view.columns.len().max(1);
-                    // Column by column: a builder's kind is looked up once for all rows of a resource.
-                    for (place, builder) in builders[number].iter_mut().enumerate() {
-                        let cells = gathered.cells[place..].iter().step_by(width).copied();
-                        count.casts[place] += builder.extend(&evaluator, cells, &gathered.items);
-                    }
-                    let added = gathered.cells.len() / width;
-                    count.rows += added as u64;
-                    buffered[number] += added;
-                }
-                Err(Fail { message, .. }) => {
-                    count.failed += 1;
-                    failures.push(Failure { table: number, message });
-                }
             }
         }
-        *spare = gathered.recycled();
+        self.pushed += 1;
+        if self.places.len() >= TOGETHER || self.arena.bytes() >= BYTES_TOGETHER {
+            self.settle();
+        }
         Ok(())
     }
 
-    /// The reasons of failures since the last call.
-    pub fn take_failures(&mut self) -> Vec<Failure> {
-        std::mem::take(&mut self.failures)
+    fn is_of_type(&self, root: u32) -> bool {
+        let first = self.arena.first(root, Trie::RESOURCE_TYPE);
+        let value = (first != NONE).then(|| self.arena.node(first).value);
+        matches!(value, Some(Value::Text(piece)) if self.arena.text(piece) == self.plan.resource)
     }
 
-    /// Rows not yet flushed, in the table that has the most.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.buffered.iter().copied().max().unwrap_or(0)
+    /// Evaluates what was pushed.
+    fn settle(&mut self) {
+        let Self { plan, arena, computed, builders, counts, failures, buffered, places, spare, .. } = self;
+        let mut memory = std::mem::take(spare).recycled();
+        let evaluator = Evaluator { arena, computed, passed_over: Slot::default() };
+        for (number, view) in plan.views.iter().enumerate() {
+            let mut table = Together { view, builders: &mut builders[number], count: &mut counts[number] };
+            let mut resources = arena.resources();
+            while !resources.is_empty() {
+                let (done, rows) = table.flatten(&evaluator, resources, &mut memory);
+                buffered[number] += rows;
+                for (root, message) in memory.refused.drain(..) {
+                    let resource = places.get(arena.place(root) as usize).copied().unwrap_or_default();
+                    failures.push(Failure { resource, table: number, message });
+                }
+                resources = &resources[done..];
+            }
+        }
+        *spare = memory.recycled();
+        self.arena.clear();
+        self.places.clear();
+    }
+
+    /// The reasons of failures since the last call, in the order of the resources.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        self.settle();
+        self.pushed = 0;
+        let mut failures = std::mem::take(&mut self.failures);
+        failures.sort_by_key(|failure| (failure.resource, failure.table));
+        failures
     }
 
     /// What became of the resources so far, by table.
     #[must_use]
-    pub fn counts(&self) -> &[TableCounts] {
+    pub fn counts(&mut self) -> &[TableCounts] {
+        self.settle();
         &self.counts
     }
 
@@ -163,6 +180,7 @@ impl Flattener {
     /// # Errors
     /// Arrow refuses: a bug.
     pub fn flush(&mut self) -> Result<Vec<Option<RecordBatch>>, FlattenError> {
+        self.settle();
         let mut batches = Vec::with_capacity(self.builders.len());
         for ((table, builders), rows) in self.plan.tables.iter().zip(&mut self.builders).zip(&mut self.buffered) {
             if std::mem::take(rows) == 0 {
@@ -177,309 +195,171 @@ impl Flattener {
     }
 }
 
-/// The rows of one resource: cells in the order of the columns, row after row.
-#[derive(Debug, Default)]
-struct Gathered<'p> {
-    cells: Vec<Filling>,
+/// Empty, with the memory of the rows before.
+#[derive(Default)]
+struct Spare<'p> {
+    gathered: Gathered<'p>,
+    /// By column, and in it by source and place.
+    fillings: Vec<Vec<Filling>>,
     items: Vec<Item<'p>>,
-    /// The row that is being filled.
-    row: Vec<Filling>,
+    /// The cells of one column, row by row.
+    cells: Vec<Filling>,
+    /// For each walk, runs of rows that have one place of it.
+    runs: Vec<Vec<(u32, u32)>>,
+    /// For each resource, the number of rows up to its last.
+    ends: Vec<usize>,
+    refused: Vec<Refused>,
+    /// Resources that a filter could not judge, as places among `ends`.
+    unjudged: Vec<usize>,
 }
 
-/// What a cell holds. Most hold an element or nothing, and a row may be there many times: so this is small.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) enum Filling {
-    #[default]
-    Nothing,
-    /// One element.
-    Node(u32),
-    /// A place in a list: `%rowIndex`.
-    Place(u32),
-    /// The values between two places among the items.
-    Items(u32, u32),
-    /// A value of another type than the expression can deal with.
-    Misfit,
-}
-
-impl<'p> Gathered<'p> {
-    fn clear(&mut self) {
-        self.cells.clear();
+impl Spare<'_> {
+    /// For another plan's lifetime: collecting nothing in place keeps the memory.
+    fn recycled<'q>(mut self) -> Spare<'q> {
         self.items.clear();
-        self.row.clear();
-    }
-
-    /// The memory alone, for the items of another plan's lifetime: collecting nothing in place keeps it.
-    fn recycled<'q>(mut self) -> Gathered<'q> {
-        self.clear();
-        Gathered { cells: self.cells, items: self.items.into_iter().map_while(|_| None).collect(), row: self.row }
+        let items = self.items.into_iter().map_while(|_| None).collect();
+        let Self { fillings, cells, runs, ends, refused, unjudged, .. } = self;
+        Spare { gathered: self.gathered.recycled(), fillings, items, cells, runs, ends, refused, unjudged }
     }
 }
 
-impl Evaluator<'_> {
-    fn is_of_type(&self, wanted: &str) -> bool {
-        let first = self.arena.first(0, Trie::RESOURCE_TYPE);
-        let value = (first != NONE).then(|| self.arena.node(first).value);
-        matches!(value, Some(Value::Text(piece)) if self.arena.text(self.resource, piece) == wanted)
-    }
+/// One table, and the resources that are flattened into it together.
+struct Together<'t, 'p> {
+    view: &'p Compiled,
+    builders: &'t mut Vec<Builder>,
+    count: &'t mut TableCounts,
+}
 
-    /// Gathers the rows of a view; none where a filter leaves the resource out. Whether all filters could tell: where one
-    /// meets a value of another JSON type the resource stays.
-    fn rows<'p>(&self, view: &'p Compiled, gathered: &mut Gathered<'p>) -> Result<bool, Fail> {
-        let focus = Focus::new(Some(Item::Node(0)), 0);
-        let mut judged = true;
-        for (filter, known) in &view.filters {
-            match self.single(filter, focus, "where") {
-                Err(fail) if fail.misfit => judged = false,
-                Err(fail) => return Err(fail),
-                Ok(None) => return Ok(judged),
-                Ok(Some(item)) => match self.boolean(item) {
-                    Some(true) => {}
-                    Some(false) => return Ok(judged),
-                    None if *known => judged = false,
-                    None => return Err(Fail::new("where gives a value that is neither true nor false")),
-                },
+impl<'p> Together<'_, 'p> {
+    /// Flattens the first of the resources, as many as make a good number of rows; returns how many of them, and their
+    /// rows. Those that are refused are left in the memory, once each.
+    fn flatten(&mut self, evaluator: &Evaluator<'_>, resources: &[u32], memory: &mut Spare<'p>) -> (usize, usize) {
+        let Spare { gathered, fillings, items, ends, refused, unjudged, .. } = memory;
+        let width = self.view.walks;
+        evaluator.computed.borrow_mut().clear();
+        items.clear();
+        ends.clear();
+        refused.clear();
+        unjudged.clear();
+        gathered.begin(width);
+        for root in resources {
+            let before = gathered.rows.len();
+            if before > ROWS_TOGETHER * width {
+                break;
+            }
+            match evaluator.rows(self.view, *root, gathered) {
+                Ok(true) => {}
+                Ok(false) => unjudged.push(ends.len()),
+                Err(fail) => {
+                    gathered.truncate(before);
+                    refused.push((*root, fail.message));
+                }
+            }
+            ends.push(gathered.rows.len() / width);
+        }
+        let done = ends.len();
+        gathered.note_names(evaluator);
+        fillings.resize(self.view.columns.len().max(fillings.len()), Vec::new());
+        for ((cell, sources), fillings) in self.view.columns.iter().zip(&self.view.sources).zip(fillings.iter_mut()) {
+            fillings.clear();
+            // Where none of the places has what all sources begin with, there is nothing to look for.
+            if gathered.is_plain(evaluator) && sources.iter().all(|(walk, source)| gathered.lacks(*walk, source)) {
+                continue;
+            }
+            for (walk, source) in sources {
+                evaluator.cells(cell, (*walk, source), gathered, (fillings, items), refused);
             }
         }
-        gathered.row.resize(view.columns.len(), Filling::Nothing);
-        self.product(view, &Parts { selects: &view.selects, unions: &[], focus, rest: None }, gathered)?;
-        Ok(judged)
+        if !refused.is_empty() {
+            // The first reason counts.
+            refused.sort_by_key(|(root, _)| *root);
+            refused.dedup_by_key(|(root, _)| *root);
+            leave_out(&resources[..done], refused, &mut gathered.rows, ends, width);
+        }
+        let rows = gathered.rows.len() / width;
+        self.tally(ends, refused.len(), rows);
+        let begin = |place: usize| place.checked_sub(1).map_or(0, |before| ends[before]);
+        self.count.unjudged += unjudged.iter().filter(|place| begin(**place) < ends[**place]).count() as u64;
+        self.fill(evaluator, memory, rows);
+        (done, rows)
     }
 
-    /// The rows of all parts crossed with each other: one part after the other fills its cells of the row, and the last
-    /// one keeps it.
-    fn product<'p>(&self, view: &'p Compiled, parts: &Parts<'_, 'p>, gathered: &mut Gathered<'p>) -> Result<(), Fail> {
-        if let Some((select, selects)) = parts.selects.split_first() {
-            return self.select(view, select, parts.focus, &Parts { selects, ..*parts }, gathered);
-        }
-        if !parts.unions.is_empty() {
-            for branch in parts.unions {
-                self.select(view, branch, parts.focus, &Parts { unions: &[], ..*parts }, gathered)?;
-            }
-            return Ok(());
-        }
-        if let Some(rest) = parts.rest {
-            return self.product(view, rest, gathered);
-        }
-        if gathered.cells.len() / gathered.row.len().max(1) >= MOST_ROWS {
-            return Err(Fail::new(format!("more than {MOST_ROWS} rows from one resource")));
-        }
-        gathered.cells.extend_from_slice(&gathered.row);
-        Ok(())
-    }
-
-    fn select<'p>(
-        &self,
-        view: &'p Compiled,
-        select: &'p Rows,
-        focus: Focus<'p>,
-        rest: &Parts<'_, 'p>,
-        gathered: &mut Gathered<'p>,
-    ) -> Result<(), Fail> {
-        let Some(walk) = &select.iteration else { return self.focus(view, select, focus, rest, gathered) };
-        let (begin, mut row_index) = (gathered.cells.len(), 0);
-        let walked = self.walk(walk, focus, &mut |item| {
-            let inner = Focus::new(Some(item), row_index);
-            row_index += 1;
-            self.focus(view, select, inner, rest, gathered)
-        });
-        match walked {
-            Err(fail) if fail.misfit => {
-                gathered.cells.truncate(begin);
-                return self.select_again(view, select, focus, rest, gathered);
-            }
-            walked => walked?,
-        }
-        if row_index == 0 && matches!(walk, Walk::Each(_, true)) {
-            self.focus(view, select, Focus::new(None, 0), rest, gathered)?;
-        }
-        Ok(())
-    }
-
-    /// The rows of a select whose path met values of another JSON type than R4's. None is lost: each of these stands for a
-    /// row, in which what depends on it is null and counted (decision 080).
-    fn select_again<'p>(
-        &self,
-        view: &'p Compiled,
-        select: &'p Rows,
-        focus: Focus<'p>,
-        rest: &Parts<'_, 'p>,
-        gathered: &mut Gathered<'p>,
-    ) -> Result<(), Fail> {
-        let Some(walk) = &select.iteration else { return Ok(()) };
-        let mut found = Vec::new();
-        let outside = self.passed_over.replace(Some(0));
-        let walked = self.walk(walk, focus, &mut |item| {
-            found.push(item);
-            Ok(())
-        });
-        let walked = walked.or_else(|fail| self.pass_over(fail));
-        let passed_over = self.passed_over.replace(outside).unwrap_or(0);
-        walked?;
-        let known = found.into_iter().map(|item| Focus::new(Some(item), 0));
-        let all = known.chain((0..passed_over).map(|_| Focus::lost(0)));
-        for (row_index, inner) in (0..).zip(all) {
-            self.focus(view, select, inner.numbered(row_index), rest, gathered)?;
-        }
-        Ok(())
-    }
-
-    /// Hands on what a select iterates over.
-    fn walk<'p>(
-        &self,
-        walk: &'p Walk,
-        focus: Focus<'p>,
-        visit: &mut dyn FnMut(Item<'p>) -> Result<(), Fail>,
-    ) -> Result<(), Fail> {
-        match walk {
-            Walk::Each(path, _) => self.items(path, focus, &mut |item| visit(item).map(|()| true)),
-            Walk::Repeat(paths, objects) => self.repeat(paths, *objects, focus, 0, visit),
-        }
-    }
-
-    /// Hands on each value of a source.
-    fn items<'p>(
-        &self,
-        source: &'p Source,
-        focus: Focus<'p>,
-        visit: &mut impl FnMut(Item<'p>) -> Result<bool, Fail>,
-    ) -> Result<(), Fail> {
-        let mut result = Ok(());
-        match self.fast(source, focus) {
-            Fast::None => return self.each(&source.operation, focus, visit).map(|_| ()),
-            Fast::Chain(chain) => chain.each(self, focus.item, &mut |node| {
-                if result.is_ok() {
-                    result = visit(Item::Node(node)).map(|_| ());
+    /// Adds the rows to the columns.
+    fn fill(&mut self, evaluator: &Evaluator<'_>, memory: &mut Spare<'p>, rows: usize) {
+        let Spare { gathered, fillings, items, cells, runs, .. } = memory;
+        runs.resize(self.view.walks.max(runs.len()), Vec::new());
+        let spread: Vec<Spread> =
+            runs[..self.view.walks].iter_mut().enumerate().map(|(walk, runs)| gathered.runs(walk, runs)).collect();
+        let columns = self.builders.iter_mut().zip(&self.view.sources).zip(fillings.iter()).zip(&mut self.count.casts);
+        for (((builder, sources), fillings), casts) in columns {
+            *casts += match &sources[..] {
+                _ if fillings.is_empty() => {
+                    builder.nothing(rows);
+                    0
                 }
-            }),
-            Fast::Keys(chain, reference, of_type) => chain.each(self, focus.item, &mut |node| {
-                let mut next = self.arena.first(node, *reference);
-                while next != NONE && self.arena.node(next).name == *reference {
-                    let key = self.reference_key(Item::Node(next), of_type.as_deref());
-                    if let (Some(key), true) = (key, result.is_ok()) {
-                        result = visit(key).map(|_| ());
-                    }
-                    next = self.arena.node(next).next;
+                [(walk, _)] if spread[*walk] == Spread::Each => {
+                    builder.extend(evaluator, fillings.iter().map(|cell| (*cell, 1)), items)
                 }
-            }),
-        }
-        result
-    }
-
-    /// The fast form of an expression, where it gives what the expression gives.
-    #[inline]
-    fn fast<'p>(&self, source: &'p Source, focus: Focus<'p>) -> &'p Fast {
-        if self.arena.has_odd() || focus.is_lost() { &Fast::None } else { &source.fast }
-    }
-
-    /// The values of the paths, each followed by what the paths lead to from there (SQL on FHIR v2, `repeat`).
-    fn repeat<'p>(
-        &self,
-        paths: &'p [Operation],
-        objects: bool,
-        focus: Focus<'p>,
-        depth: usize,
-        visit: &mut dyn FnMut(Item<'p>) -> Result<(), Fail>,
-    ) -> Result<(), Fail> {
-        if depth > DEEPEST_REPEAT {
-            return Err(Fail::new(format!("repeat goes deeper than {DEEPEST_REPEAT} steps")));
-        }
-        for path in paths {
-            let walked = self.each(path, focus, &mut |item| {
-                if objects && !self.is_object(item) {
-                    self.pass_over(Fail::misfit("repeat reaches a plain value where R4 has an element with parts"))?;
-                    return Ok(true);
+                [(walk, _)] => {
+                    let cell = |place: u32| fillings.get(place as usize).copied().unwrap_or_default();
+                    let runs = runs[*walk].iter().map(|(place, rows)| (cell(*place), *rows as usize));
+                    builder.extend(evaluator, runs, items)
                 }
-                visit(item)?;
-                self.repeat(paths, objects, focus.at(item), depth + 1, visit)?;
-                Ok(true)
-            });
-            walked.map(|_| ()).or_else(|fail| self.pass_over(fail))?;
-        }
-        Ok(())
-    }
-
-    /// What a column's expression gives for a cell.
-    fn fill<'p>(
-        &self,
-        cell: &Cell,
-        source: &'p Source,
-        focus: Focus<'p>,
-        items: &mut Vec<Item<'p>>,
-    ) -> Result<Filling, Fail> {
-        let several = || {
-            let name = &cell.name;
-            Fail::new(format!("the column `{name}` has several values: take .first(), or say collection: true"))
-        };
-        if let (Fast::Chain(chain), false) = (self.fast(source, focus), cell.collection) {
-            let (mut found, mut more) = (NONE, false);
-            chain.each(self, focus.item, &mut |node| {
-                more |= found != NONE;
-                found = node;
-            });
-            return match (found, more) {
-                (_, true) => Err(several()),
-                (NONE, _) => Ok(Filling::Nothing),
-                _ => Ok(Filling::Node(found)),
+                _ => {
+                    let walks = sources.iter().map(|(walk, _)| (*walk, gathered.walks[*walk].len()));
+                    one_of(&gathered.rows, walks, self.view.walks, fillings, cells);
+                    builder.extend(evaluator, cells.iter().map(|cell| (*cell, 1)), items)
+                }
             };
         }
-        let start = items.len();
-        match &source.operation {
-            Operation::RowIndex if !cell.collection => return Ok(Filling::Place(focus.row_index())),
-            Operation::Text(text) => {
-                items.push(Item::Literal(text));
-                return Ok(Filling::Items(place(start), place(start + 1)));
-            }
-            _ => {}
-        }
-        let read = self.items(source, focus, &mut |item| {
-            items.push(item);
-            Ok(true)
-        });
-        match read {
-            Err(fail) if fail.misfit => {
-                items.truncate(start);
-                return Ok(Filling::Misfit);
-            }
-            read => read?,
-        }
-        match items.len() - start {
-            // An empty list is told from no list by nobody, but a list column's rows count their values.
-            0 => Ok(Filling::Nothing),
-            more if more > 1 && !cell.collection => Err(several()),
-            // Rows are limited, and so are their values: places fit.
-            _ => Ok(Filling::Items(place(start), place(items.len()))),
-        }
     }
 
-    fn focus<'p>(
-        &self,
-        view: &'p Compiled,
-        select: &'p Rows,
-        focus: Focus<'p>,
-        rest: &Parts<'_, 'p>,
-        gathered: &mut Gathered<'p>,
-    ) -> Result<(), Fail> {
-        for (place, source) in &select.columns {
-            gathered.row[*place] = self.fill(&view.columns[*place], source, focus, &mut gathered.items)?;
-        }
-        if select.selects.is_empty() && select.unions.is_empty() {
-            return self.product(view, rest, gathered);
-        }
-        let inner = Parts { selects: &select.selects, unions: &select.unions, focus, rest: Some(rest) };
-        self.product(view, &inner, gathered)
+    fn tally(&mut self, ends: &[usize], refused: usize, rows: usize) {
+        let mut before = 0;
+        let with_rows = ends.iter().filter(|end| std::mem::replace(&mut before, **end) < **end).count();
+        self.count.resources += ends.len() as u64;
+        self.count.flattened += with_rows as u64;
+        self.count.failed += refused as u64;
+        self.count.filtered += (ends.len() - with_rows - refused) as u64;
+        self.count.rows += rows as u64;
     }
 }
 
-/// A place among the items. Beyond 4 thousand million there is no memory for them either.
-fn place(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+/// Leaves out the rows of what was refused.
+fn leave_out(resources: &[u32], refused: &[Refused], rows: &mut Vec<u32>, ends: &mut [usize], width: usize) {
+    let (mut before, mut kept) = (0, 0);
+    for (root, end) in resources.iter().zip(ends) {
+        let own = before * width..*end * width;
+        before = *end;
+        if refused.binary_search_by_key(root, |(root, _)| *root).is_err() {
+            let length = own.len();
+            rows.copy_within(own, kept);
+            kept += length;
+        }
+        *end = kept / width;
+    }
+    rows.truncate(kept);
 }
 
-/// What still has to fill its cells of a row: selects, then one of the union's branches, then the rest.
-#[derive(Clone, Copy)]
-struct Parts<'r, 'p> {
-    selects: &'p [Rows],
-    unions: &'p [Rows],
-    focus: Focus<'p>,
-    rest: Option<&'r Parts<'r, 'p>>,
+/// Gives each row its cell of a column that several branches of a union fill: that of the walk in which it has a place.
+/// Walks come with the number of their places.
+fn one_of(
+    rows: &[u32],
+    walks: impl Iterator<Item = (usize, usize)>,
+    width: usize,
+    fillings: &[Filling],
+    cells: &mut Vec<Filling>,
+) {
+    cells.clear();
+    cells.resize(rows.len() / width, Filling::Nothing);
+    let mut begin = 0;
+    for (walk, places) in walks {
+        let of_walk = fillings.get(begin..begin + places).unwrap_or_default();
+        begin += places;
+        for (row, cell) in rows.chunks_exact(width).zip(cells.iter_mut()) {
+            if let Some(filling) = of_walk.get(row[walk] as usize) {
+                *cell = *filling;
+            }
+        }
+    }
 }

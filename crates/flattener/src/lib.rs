@@ -1,8 +1,8 @@
 //! Resources become record batches by SQL on FHIR v2 ViewDefinitions.
 //!
 //! Views of one resource type are compiled together into a [`Plan`]: one trie of all the elements that any of them needs.
-//! A resource is read once, in a streaming pass that skips what no view needs and puts the rest into a flat arena that is
-//! used again for the next; compiled FHIRPath walks the arena and fills typed Arrow builders. The promise: every resource
+//! A resource is read once, in a streaming pass that skips what no view needs and puts the rest into a flat arena; compiled
+//! FHIRPath walks the arena of some resources, column by column, and fills typed Arrow builders. The promise: every resource
 //! is in exactly one counter of each table, a value that does not fit its column becomes null and is counted, and decimals
 //! never pass through floating point. Nothing here reads a clock, a file or the network.
 //!
@@ -24,6 +24,7 @@
 //! ```
 
 mod arena;
+mod cells;
 mod chain;
 mod column;
 pub mod conformance;
@@ -34,7 +35,9 @@ mod flattener;
 mod number;
 mod operation;
 mod plan;
+mod rows;
 mod scan;
+mod texts;
 mod trie;
 mod view;
 

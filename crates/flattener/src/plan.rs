@@ -50,6 +50,10 @@ pub(crate) struct Compiled {
     pub(crate) filters: Vec<(Operation, bool)>,
     pub(crate) selects: Vec<Rows>,
     pub(crate) columns: Vec<Cell>,
+    /// For each column what fills it: a walk and an expression over its places. Branches of a union fill the same columns.
+    pub(crate) sources: Vec<Vec<(usize, Source)>>,
+    /// How many walks there are: the resource itself is the first.
+    pub(crate) walks: usize,
 }
 
 /// What a column holds.
@@ -127,10 +131,20 @@ impl Source {
 pub(crate) struct Rows {
     /// What is iterated over, and whether nothing gives one row of nulls.
     pub(crate) iteration: Option<Walk>,
-    /// Column numbers and what fills them.
-    pub(crate) columns: Vec<(usize, Source)>,
+    /// The number of its walk: where its columns are evaluated. One that iterates, or is a union's branch, has its own;
+    /// the others share that of the select around them.
+    pub(crate) walk: usize,
+    /// Whether the walk is its own.
+    pub(crate) own: bool,
     pub(crate) selects: Vec<Rows>,
     pub(crate) unions: Vec<Rows>,
+}
+
+impl Rows {
+    /// Whether it has nothing within.
+    pub(crate) fn is_leaf(&self) -> bool {
+        self.selects.is_empty() && self.unions.is_empty()
+    }
 }
 
 impl Plan {
@@ -216,8 +230,9 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
     let mut compiler = Compiler { trie, resource: &view.resource, constants: &view.constants, list: Vec::new() };
     let root = Shape::root(&view.resource);
     let filters = view.filters.iter().map(|path| compiler.filter(path, &root)).collect();
-    let mut columns = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
-    let selects = view.selects.iter().map(|select| rows(&mut compiler, &mut columns, select, &root)).collect();
+    let mut columns = Columns { walks: 1, ..Columns::default() };
+    let mut select = |select| rows(&mut compiler, &mut columns, select, &root, (0, false));
+    let selects = view.selects.iter().map(&mut select).collect();
     if columns.cells.is_empty() && compiler.list.iter().all(|one| one.severity == Severity::Warning) {
         let cure = "add a column: {\"name\": \"id\", \"path\": \"getResourceKey()\"}";
         compiler.list.push(Diagnostic::error(Code::NoColumns, "/select", "the view has no columns", cure));
@@ -233,18 +248,23 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
         description: view.description.clone(),
         view_hash: view.hash.clone(),
     };
-    (table, Compiled { filters, selects, columns: columns.cells }, compiler.list)
+    let Columns { cells, sources, walks, .. } = columns;
+    (table, Compiled { filters, selects, columns: cells, sources, walks }, compiler.list)
 }
 
 /// The columns of a view, in the order of their first appearance.
+#[derive(Default)]
 struct Columns {
     cells: Vec<Cell>,
     fields: Vec<Field>,
     places: HashMap<String, usize>,
+    sources: Vec<Vec<(usize, Source)>>,
+    /// The walks so far.
+    walks: usize,
 }
 
 impl Columns {
-    fn add(&mut self, column: &Column, shape: &Shape, compiler: &mut Compiler<'_>) -> usize {
+    fn add(&mut self, column: &Column, shape: &Shape, source: (usize, Source), compiler: &mut Compiler<'_>) {
         let fhir_type = compiler.column_type(column, shape);
         let scalar = Scalar::of(fhir_type.as_deref(), column.ansi_type.as_deref()).unwrap_or_else(|message| {
             let cure = "DATE, TIME, TIMESTAMP WITH TIME ZONE, BOOLEAN, INTEGER, BIGINT, DOUBLE PRECISION, DECIMAL(18,6), VARCHAR, BINARY";
@@ -274,11 +294,19 @@ impl Columns {
         let metadata: HashMap<String, String> = described.chain(typed).collect();
         self.fields.push(Field::new(&column.name, data_type, true).with_metadata(metadata));
         self.places.insert(column.name.clone(), place);
-        place
+        self.sources.push(vec![source]);
     }
 }
 
-fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, this: &Shape) -> Rows {
+/// Compiles a select within another, of which it has the walk; a branch of a union has its own, since it fills the same
+/// columns as its neighbours.
+fn rows(
+    compiler: &mut Compiler<'_>,
+    columns: &mut Columns,
+    select: &Select,
+    this: &Shape,
+    (around, branch): (usize, bool),
+) -> Rows {
     let mut inner = this.clone();
     let iteration = select.iteration.as_ref().map(|iteration| {
         if iteration.repeated {
@@ -292,24 +320,28 @@ fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, thi
         inner = at.one();
         Walk::Each(Source::new(operation), iteration.or_null)
     });
-    let own = select.columns.iter().map(|column| {
+    let own = branch || iteration.is_some();
+    let walk = if own { columns.walks } else { around };
+    columns.walks += usize::from(own);
+    for column in &select.columns {
         let (operation, shape) = compiler.path(&column.path, &inner);
-        (columns.add(column, &shape, compiler), Source::new(operation))
-    });
-    let own: Vec<(usize, Source)> = own.collect();
-    let selects: Vec<Rows> = select.selects.iter().map(|nested| rows(compiler, columns, nested, &inner)).collect();
+        columns.add(column, &shape, (walk, Source::new(operation)), compiler);
+    }
+    let nested = |select| rows(compiler, columns, select, &inner, (walk, false));
+    let selects: Vec<Rows> = select.selects.iter().map(nested).collect();
     let mut unions: Vec<Rows> = Vec::new();
     let begin = columns.cells.len();
     let mut first: Vec<Cell> = Vec::new();
     for (number, branch) in select.unions.iter().enumerate() {
         if number == 0 {
-            unions.push(rows(compiler, columns, branch, &inner));
+            unions.push(rows(compiler, columns, branch, &inner, (walk, true)));
             first = columns.cells[begin..].to_vec();
             continue;
         }
         // A branch is compiled as if it stood alone; its columns are then those of the first.
-        let mut alone = Columns { cells: Vec::new(), fields: Vec::new(), places: HashMap::new() };
-        let mut compiled = rows(compiler, &mut alone, branch, &inner);
+        let mut alone = Columns { walks: columns.walks, ..Columns::default() };
+        let compiled = rows(compiler, &mut alone, branch, &inner, (walk, true));
+        columns.walks = alone.walks;
         let names = |cells: &[Cell]| cells.iter().map(Cell::shown).collect::<Vec<_>>().join(", ");
         let fits =
             first.len() == alone.cells.len() && alone.cells.iter().zip(&first).all(|(own, other)| own.fits(other));
@@ -319,13 +351,10 @@ fn rows(compiler: &mut Compiler<'_>, columns: &mut Columns, select: &Select, thi
             let cure = "give all branches the columns of the first, in its order, with its types";
             compiler.list.push(Diagnostic::error(Code::UnionDiffers, &branch.pointer, message, cure));
         }
-        shift(&mut compiled, begin);
+        for (sources, more) in columns.sources[begin..].iter_mut().zip(alone.sources) {
+            sources.extend(more);
+        }
         unions.push(compiled);
     }
-    Rows { iteration, columns: own, selects, unions }
-}
-
-fn shift(rows: &mut Rows, by: usize) {
-    rows.columns.iter_mut().for_each(|(place, _)| *place += by);
-    rows.selects.iter_mut().chain(&mut rows.unions).for_each(|inner| shift(inner, by));
+    Rows { iteration, walk, own, selects, unions }
 }

@@ -4,7 +4,7 @@
 use fhirvest_fhir::quotes::{JsonError, Quotes};
 
 use crate::{
-    arena::{Arena, NONE, Value},
+    arena::{Arena, NONE, Piece, Value},
     trie::{Found, Trie},
 };
 
@@ -16,6 +16,10 @@ pub(crate) struct Scan<'a> {
     trie: &'a Trie,
     text: &'a str,
     bytes: &'a [u8],
+    /// Where the text begins in the arena's.
+    begin: usize,
+    /// The resource's node.
+    root: u32,
     /// The places of the quotes.
     quotes: &'a [u32],
     /// The first of them that was not met yet.
@@ -37,9 +41,16 @@ struct Place<'l> {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(arena: &'a mut Arena, trie: &'a Trie, text: &'a str, quotes: &'a Quotes) -> Self {
+    /// Reads a text, and where it begins in the arena's, into a node of the arena.
+    pub(crate) fn new(
+        arena: &'a mut Arena,
+        trie: &'a Trie,
+        (text, begin): (&'a str, usize),
+        quotes: &'a Quotes,
+        root: u32,
+    ) -> Self {
         let (escapes, quotes) = (quotes.escapes(), quotes.places());
-        Self { arena, trie, text, bytes: text.as_bytes(), quotes, met: 0, escapes, depth: 0 }
+        Self { arena, trie, text, bytes: text.as_bytes(), begin, root, quotes, met: 0, escapes, depth: 0 }
     }
 
     /// Reads the text, which has to be one object.
@@ -48,7 +59,7 @@ impl<'a> Scan<'a> {
         if self.byte(begin) != b'{' {
             return wrong("no object", begin);
         }
-        let end = self.fields(Trie::ROOT, 0, begin)?;
+        let end = self.fields(Trie::ROOT, self.root, begin)?;
         let end = self.space(end);
         if end == self.bytes.len() { Ok(()) } else { wrong("something after the object", end) }
     }
@@ -139,7 +150,7 @@ impl<'a> Scan<'a> {
             }
             b'{' if self.trie.is_leaf(place.node) => {
                 let end = self.skip(at)?;
-                (Value::Json(Arena::piece(at, end)), end)
+                (Value::Json(self.piece(at, end)), end)
             }
             b'{' => {
                 let number = self.arena.add(place.name, place.parent, place.last, Value::Object);
@@ -148,14 +159,15 @@ impl<'a> Scan<'a> {
                 }
                 let end = self.fields(place.node, number, at)?;
                 if self.trie.keeps_json(place.node) {
-                    self.arena.set(number, Value::Json(Arena::piece(at, end)));
+                    let json = Value::Json(self.piece(at, end));
+                    self.arena.set(number, json);
                 }
                 return Ok(end);
             }
             // FHIR has no lists of lists: what lies deeper is one value.
             b'[' if within_list && self.trie.is_leaf(place.node) => {
                 let end = self.skip(at)?;
-                (Value::Json(Arena::piece(at, end)), end)
+                (Value::Json(self.piece(at, end)), end)
             }
             b'[' => return self.elements(place, at),
             first => {
@@ -163,7 +175,7 @@ impl<'a> Scan<'a> {
                 match first {
                     b'n' => return Ok(end),
                     b't' | b'f' => (Value::Boolean(first == b't'), end),
-                    _ => (Value::Number(Arena::piece(at, end)), end),
+                    _ => (Value::Number(self.piece(at, end)), end),
                 }
             }
         };
@@ -177,16 +189,22 @@ impl<'a> Scan<'a> {
         Ok(end)
     }
 
+    /// The piece of the arena's text that is this text from a place up to another.
+    #[inline]
+    fn piece(&self, start: usize, end: usize) -> Piece {
+        Arena::piece(self.begin + start, self.begin + end)
+    }
+
     fn text(&mut self, open: usize, close: usize) -> Value {
         if self.escapes && self.bytes[open..close].contains(&b'\\') {
             let raw = self.text.get(open..=close).unwrap_or_default();
             // A lone surrogate is no text: the JSON stands for it, and counts as a misfit.
             return match serde_json::from_str::<String>(raw) {
                 Ok(text) => Value::Text(self.arena.keep(&text)),
-                Err(_) => Value::Json(Arena::piece(open, close + 1)),
+                Err(_) => Value::Json(self.piece(open, close + 1)),
             };
         }
-        Value::Text(Arena::piece(open + 1, close))
+        Value::Text(self.piece(open + 1, close))
     }
 
     fn elements(&mut self, place: &mut Place<'_>, open: usize) -> Result<usize, JsonError> {
@@ -322,7 +340,7 @@ mod tests {
         let whole = trie.child(Trie::ROOT, "whole");
         trie.whole(whole);
         let mut arena = Arena::default();
-        arena.read(&trie, text).map(|()| arena)
+        arena.read(&trie, text).map(|_| arena)
     }
 
     /// JSON, and texts that are nearly JSON, below a name that is skipped, read in part, or read whole.

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZero,
+    ops::Range,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -107,7 +108,7 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Flattens every block that `read` gives (`None` ends it) on `threads` threads, in one pass for all routes, and hands
+/// Flattens every block that `read` gives (`None` ends it; it may use the memory that it gets) on `threads` threads, in one pass for all routes, and hands
 /// each table's rows to its sink in the order of the input. `refuse` gets every line that gave no rows in some table, in
 /// any order, with the number of its route.
 ///
@@ -117,7 +118,7 @@ pub fn flatten<S: TableSink>(
     routes: &[Route<'_>],
     sinks: &mut [S],
     threads: usize,
-    read: impl FnMut() -> Result<Option<Block>, S::Error> + Send,
+    read: impl FnMut(Vec<u8>) -> Result<Option<Block>, S::Error> + Send,
     refuse: impl Fn(usize, &RowFailure, &[u8]) -> Result<(), S::Error> + Sync,
 ) -> Result<Flattened, FlattenError<S::Error>> {
     let threads = threads.max(1);
@@ -189,14 +190,16 @@ fn wait<'m, T>(condition: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, 
 impl<S, R, F> Work<'_, S, R, F>
 where
     S: TableSink,
-    R: FnMut() -> Result<Option<Block>, S::Error>,
+    R: FnMut(Vec<u8>) -> Result<Option<Block>, S::Error>,
     F: Fn(usize, &RowFailure, &[u8]) -> Result<(), S::Error>,
 {
     /// What one thread does until nothing is left.
     fn run(&self) -> Flattened {
         let mut lines = Lines::new(self.routes);
-        while let Some((number, block)) = self.next() {
+        let mut memory = Vec::new();
+        while let Some((number, block)) = self.next(std::mem::take(&mut memory)) {
             let rows = lines.push(&block, &self.refuse).map_err(FlattenError::Store);
+            memory = block.bytes;
             let rows = rows.and_then(|()| lines.flush().map_err(FlattenError::Batch));
             match rows.and_then(|batches| self.hand_over(number, batches)) {
                 Ok(()) => self.finish(number),
@@ -206,8 +209,8 @@ where
         lines.end()
     }
 
-    /// The next block; none at the end, or where something failed.
-    fn next(&self) -> Option<(u64, Block)> {
+    /// The next block, in the memory of one that is done; none at the end, or where something failed.
+    fn next(&self, memory: Vec<u8>) -> Option<(u64, Block)> {
         let mut reader = lock(&self.reader);
         let mut progress = lock(&self.progress);
         while progress.error.is_none() && reader.number >= progress.done + self.in_flight {
@@ -217,7 +220,7 @@ where
             return None;
         }
         drop(progress);
-        match (reader.read)() {
+        match (reader.read)(memory) {
             Ok(Some(block)) => {
                 reader.number += 1;
                 Some((reader.number - 1, block))
@@ -321,6 +324,8 @@ impl<'s, S: TableSink> Lane<'s, S> {
 struct Lines<'p> {
     routes: &'p [Route<'p>],
     flatteners: Vec<Flattener>,
+    /// For each of them, the lines of the block that it was given: their places in the input and in the block.
+    given: Vec<Vec<(u64, Range<usize>)>>,
     /// Readable resources that no plan wants.
     others: u64,
     unreadable: u64,
@@ -330,7 +335,8 @@ struct Lines<'p> {
 impl<'p> Lines<'p> {
     fn new(routes: &'p [Route<'p>]) -> Self {
         let flatteners = routes.iter().map(|route| route.plan.flattener()).collect();
-        Self { routes, flatteners, others: 0, unreadable: 0, failures: Vec::new() }
+        let given = vec![Vec::new(); routes.len()];
+        Self { routes, flatteners, given, others: 0, unreadable: 0, failures: Vec::new() }
     }
 
     fn push<E>(
@@ -351,33 +357,51 @@ impl<'p> Lines<'p> {
             }
             let bytes = &block.bytes[range.clone()];
             let line = match whole {
-                Some(text) => text.get(range),
+                Some(text) => text.get(range.clone()),
                 None => std::str::from_utf8(bytes).ok(),
             };
-            let failed = match line.map(str::trim_ascii) {
+            let route = match line.map(str::trim_ascii) {
                 Some("") => continue,
-                Some(line) => self.line(line).err(),
-                None => Some("not UTF-8".into()),
+                Some(line) => self.line(line),
+                None => Err("not UTF-8".into()),
             };
-            let (input, line) = (block.input, place + 1);
-            if let Some(message) = failed {
-                self.unreadable += 1;
-                self.fail(0, RowFailure { input, line, table: None, message }, bytes, refuse)?;
-            }
-            for route in 0..self.flatteners.len() {
-                for failure in self.flatteners[route].take_failures() {
-                    let (table, message) = (Some(failure.table), failure.message);
-                    self.fail(route, RowFailure { input, line, table, message }, bytes, refuse)?;
+            match route {
+                Ok(Some(route)) => self.given[route].push((place, range)),
+                Ok(None) => {}
+                Err(message) => {
+                    self.unreadable += 1;
+                    let failure = RowFailure { input: block.input, line: place + 1, table: None, message };
+                    self.fail(0, failure, bytes, refuse)?;
                 }
             }
+        }
+        self.tell_failures(block, refuse)
+    }
+
+    /// Tells what gave no rows in some table.
+    fn tell_failures<E>(
+        &mut self,
+        block: &Block,
+        refuse: &impl Fn(usize, &RowFailure, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for route in 0..self.flatteners.len() {
+            let given = std::mem::take(&mut self.given[route]);
+            for failure in self.flatteners[route].take_failures() {
+                let Some((place, range)) = given.get(failure.resource) else { continue };
+                let (line, table, message) = (place + 1, Some(failure.table), failure.message);
+                let failure = RowFailure { input: block.input, line, table, message };
+                self.fail(route, failure, &block.bytes[range.clone()], refuse)?;
+            }
+            self.given[route] = given;
+            self.given[route].clear();
         }
         Ok(())
     }
 
-    /// Flattens a resource by the plan of its type.
-    fn line(&mut self, line: &str) -> Result<(), String> {
+    /// Flattens a resource by the plan of its type; returns the number of that, if a view wants it.
+    fn line(&mut self, line: &str) -> Result<Option<usize>, String> {
         if let [flattener] = &mut self.flatteners[..] {
-            return flattener.push(line).map_err(|error| error.to_string());
+            return flattener.push(line).map(|()| Some(0)).map_err(|error| error.to_string());
         }
         let told = type_at_the_beginning(line).and_then(|name| self.of_type(name));
         let route = match told {
@@ -386,10 +410,10 @@ impl<'p> Lines<'p> {
             None => self.of_type(&resource::head(line).map_err(|error| error.to_string())?.resource_type),
         };
         match route {
-            Some(route) => self.flatteners[route].push(line).map_err(|error| error.to_string()),
+            Some(route) => self.flatteners[route].push(line).map(|()| Some(route)).map_err(|error| error.to_string()),
             None => {
                 self.others += 1;
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -418,9 +442,9 @@ impl<'p> Lines<'p> {
         self.flatteners.iter_mut().map(Flattener::flush).collect()
     }
 
-    fn end(self) -> Flattened {
-        let readable: u64 = self.others + self.flatteners.iter().map(resources).sum::<u64>();
-        let counts = self.flatteners.iter().map(|flattener| {
+    fn end(mut self) -> Flattened {
+        let readable: u64 = self.others + self.flatteners.iter_mut().map(resources).sum::<u64>();
+        let counts = self.flatteners.iter_mut().map(|flattener| {
             // What the other plans read is of another type for this one.
             let others = readable - resources(flattener);
             let more = |counts: &TableCounts| TableCounts {
@@ -434,14 +458,14 @@ impl<'p> Lines<'p> {
     }
 }
 
-fn resources(flattener: &Flattener) -> u64 {
+fn resources(flattener: &mut Flattener) -> u64 {
     flattener.counts().first().map_or(0, |counts| counts.resources)
 }
 
 /// The type of a resource that begins with it, as most do.
 fn type_at_the_beginning(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("{\"resourceType\":")?.trim_ascii_start().strip_prefix('"')?;
-    rest.get(..rest.find('"')?)
+    rest.get(..memchr::memchr(b'"', rest.as_bytes())?)
 }
 
 fn first_failures(failures: &mut Vec<(usize, RowFailure)>) {
@@ -534,7 +558,7 @@ mod tests {
             &routes,
             &mut sinks,
             threads,
-            || Ok(blocks.next()),
+            |_| Ok(blocks.next()),
             |_, failure, line| {
                 assert_eq!(lines[usize::try_from(failure.line).unwrap() - 1].as_bytes(), line);
                 refused.lock().unwrap().insert(failure.line);

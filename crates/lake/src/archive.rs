@@ -184,6 +184,8 @@ impl<R: Read> LineBlocks<R> {
 
     pub(crate) fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, LakeError> {
         block.clear();
+        // The last read may bring a part of a block more; growing step by step would copy it all several times.
+        block.reserve(BLOCK_BYTES + BLOCK_BYTES / 4);
         block.append(&mut self.rest);
         // Where a line break was looked for in vain.
         let mut searched = 0;

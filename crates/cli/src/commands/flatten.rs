@@ -62,7 +62,7 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
         let table = failure.table.and_then(|table| routes.get(route)?.plan.tables().get(table));
         quarantine.keep(failure, table.map(|table| table.name.as_str()), line)
     };
-    let flattened = flatten::flatten(&routes, &mut sinks, threads, || reader.next(), refuse);
+    let flattened = flatten::flatten(&routes, &mut sinks, threads, |memory| reader.next(memory), refuse);
     bar.finish_and_clear();
     let flattened = match flattened {
         Err(FlattenError::Store(error)) if error.is_broken_pipe() => return Ok(Exit::Done),

@@ -219,7 +219,7 @@ impl Evaluator<'_> {
         let node = self.arena.node(number);
         if let (NONE, Value::Json(piece) | Value::Number(piece)) = (node.first_child, node.value) {
             // Read only as its JSON: the same fields in any order are the same text.
-            let json = self.arena.text(self.resource, piece);
+            let json = self.arena.text(piece);
             let value = serde_json::from_str(json).map(|value| without_nulls(value).to_string());
             key.push_str(value.as_deref().unwrap_or(json));
             return;

@@ -101,7 +101,7 @@ impl Evaluator<'_> {
         if let Item::Node(number) = item
             && let Value::Number(piece) = self.arena.node(number).value
         {
-            return Some(self.arena.text(self.resource, piece).to_owned());
+            return Some(self.arena.text(piece).to_owned());
         }
         match (self.boolean(item), item) {
             (Some(value), _) => Some(value.to_string()),

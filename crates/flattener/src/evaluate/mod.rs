@@ -45,18 +45,25 @@ pub(crate) struct Focus<'p> {
     place: u32,
     /// There is a value, but nobody knows which.
     lost: bool,
+    /// `%resource`: the resource's node.
+    root: u32,
 }
 
 impl<'p> Focus<'p> {
-    /// Where a path begins.
-    pub(crate) fn new(item: Option<Item<'p>>, row_index: u32) -> Self {
+    /// Where a path begins, in a resource.
+    pub(crate) fn new(item: Option<Item<'p>>, row_index: u32, root: u32) -> Self {
         let context = if let Some(Item::Node(number)) = item { number } else { NONE };
-        Self { item, row_index, context, place: 0, lost: false }
+        Self { item, row_index, context, place: 0, lost: false, root }
     }
 
     /// Where a path begins at a value that cannot be told.
-    pub(crate) fn lost(row_index: u32) -> Self {
-        Self { lost: true, ..Self::new(None, row_index) }
+    pub(crate) fn lost(row_index: u32, root: u32) -> Self {
+        Self { lost: true, ..Self::new(None, row_index, root) }
+    }
+
+    /// The resource's node.
+    pub(crate) fn root(self) -> u32 {
+        self.root
     }
 
     /// The same at another place.
@@ -81,7 +88,7 @@ impl<'p> Focus<'p> {
 
     /// At a value that the same path leads on from.
     pub(crate) fn at(self, item: Item<'p>) -> Self {
-        Self::new(Some(item), self.row_index)
+        Self::new(Some(item), self.row_index, self.root)
     }
 }
 
@@ -110,10 +117,9 @@ impl Fail {
     }
 }
 
-/// Evaluates over one resource.
+/// Evaluates over the resources of an arena.
 pub(crate) struct Evaluator<'a> {
     pub(crate) arena: &'a Arena,
-    pub(crate) resource: &'a str,
     pub(crate) computed: &'a RefCell<String>,
     /// While a path is gone through again for the sake of its rows: how many values it could not deal with.
     pub(crate) passed_over: Cell<Option<u32>>,
@@ -133,7 +139,7 @@ impl Evaluator<'_> {
             Operation::This if focus.item.is_none() && focus.lost => Err(Fail::lost()),
             Operation::Context if focus.lost => Err(Fail::lost()),
             Operation::This => focus.item.map_or(Ok(true), visit),
-            Operation::Root => visit(Item::Node(0)),
+            Operation::Root => visit(Item::Node(focus.root)),
             Operation::Context if focus.context == NONE => Ok(true),
             Operation::Context => visit(Item::Node(focus.context)),
             Operation::RowIndex => visit(Item::Number(Decimal::whole(i64::from(focus.row_index)))),
@@ -479,7 +485,7 @@ impl Evaluator<'_> {
         match item {
             Item::Number(number) => Some(number),
             Item::Node(node) => match self.arena.node(node).value {
-                Value::Number(piece) => Decimal::parse(self.arena.text(self.resource, piece)),
+                Value::Number(piece) => Decimal::parse(self.arena.text(piece)),
                 _ => None,
             },
             _ => None,
@@ -490,10 +496,10 @@ impl Evaluator<'_> {
     pub(crate) fn with_text<R>(&self, item: Item<'_>, use_it: impl FnOnce(&str) -> R) -> Option<R> {
         match item {
             Item::Literal(text) => Some(use_it(text)),
-            Item::Part(piece) => Some(use_it(self.arena.text(self.resource, piece))),
+            Item::Part(piece) => Some(use_it(self.arena.text(piece))),
             Item::Computed(start, end) => self.computed.borrow().get(start..end).map(use_it),
             Item::Node(number) => match self.arena.node(number).value {
-                Value::Text(piece) => Some(use_it(self.arena.text(self.resource, piece))),
+                Value::Text(piece) => Some(use_it(self.arena.text(piece))),
                 _ => None,
             },
             Item::Number(_) | Item::Boolean(_) => None,
@@ -521,7 +527,7 @@ impl Evaluator<'_> {
     pub(crate) fn reference_key<'p>(&self, item: Item<'p>, of_type: Option<&str>) -> Option<Item<'p>> {
         let Item::Node(number) = item else { return None };
         let Value::Text(piece) = self.arena.node(number).value else { return None };
-        let text = self.arena.text(self.resource, piece);
+        let text = self.arena.text(piece);
         let key = Reference::parse(text).key(of_type)?;
         let start = key.as_ptr().addr() - text.as_ptr().addr();
         Some(Item::Part(Arena::part(piece, start, key.len())))

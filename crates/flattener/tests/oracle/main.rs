@@ -64,8 +64,8 @@ impl Both {
 
     /// The rows that the evaluator has, which must be the engine's; nothing where it refuses the resource.
     fn compare(&mut self, resource: &str) -> Result<Option<usize>, String> {
-        let misfits = |flattener: &Flattener| flattener.counts()[0].casts.clone();
-        let before = misfits(&self.flattener);
+        let misfits = |flattener: &mut Flattener| flattener.counts()[0].casts.clone();
+        let before = misfits(&mut self.flattener);
         self.flattener.push(resource).map_err(|error| error.to_string())?;
         let failures = self.flattener.take_failures();
         let found = self.flattener.flush().unwrap().remove(0).map_or_else(Vec::new, |batch| cells(&batch));
@@ -94,7 +94,8 @@ impl Both {
         if found != wanted {
             return Err(format!("{resource}\n{names:?}\nengine    {found:?}\nevaluator {wanted:?}"));
         }
-        let counted: Vec<u64> = misfits(&self.flattener).iter().zip(before).map(|(now, before)| now - before).collect();
+        let counted: Vec<u64> =
+            misfits(&mut self.flattener).iter().zip(before).map(|(now, before)| now - before).collect();
         if counted != lost {
             return Err(format!("{resource}\n{names:?}\nmisfits: engine {counted:?}, evaluator {lost:?}"));
         }

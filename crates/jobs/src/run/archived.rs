@@ -8,7 +8,7 @@ use crate::{flatten::Block, ledger::Ledger};
 /// Superseded lines fetched from the ledger at once.
 const SUPERSEDED_CHUNK: usize = 4096;
 
-/// Reads the archive file of a type in blocks, each with the lines that newer variants replace.
+/// Reads the archive file of a type in blocks, each in the memory that it gets and with the lines that newer variants replace.
 ///
 /// # Errors
 /// The archive or the ledger cannot be opened; each call may fail in reading them.
@@ -17,14 +17,14 @@ pub(super) fn blocks(
     source: &str,
     run: &str,
     resource_type: &str,
-) -> Result<impl FnMut() -> Result<Option<Block>, StoreError> + Send + use<>, StoreError> {
+) -> Result<impl FnMut(Vec<u8>) -> Result<Option<Block>, StoreError> + Send + use<>, StoreError> {
     let mut archive = ArchiveReader::open(&lake.archive_dir(source, run).join(format!("{resource_type}.ndjson.zst")))?;
     // A connection of its own: the reader may run on another thread.
     let ledger = Ledger::open(&lake.ledger_path())?;
     let (run, resource_type) = (run.to_owned(), resource_type.to_owned());
     let (mut line, mut known, mut exhausted) = (0_u64, Vec::<u64>::new(), false);
-    Ok(move || {
-        let mut block = Block { first_line: line, ..Block::default() };
+    Ok(move |memory| {
+        let mut block = Block { bytes: memory, first_line: line, ..Block::default() };
         if !archive.next_block(&mut block.bytes)? {
             return Ok(None);
         }

@@ -83,16 +83,21 @@ type Hashes = Result<(StringArray, StringArray), StoreError>;
 
 fn hash_all<R>(read: &Mutex<R>, hashed: &SyncSender<Hashes>)
 where
-    R: FnMut() -> Result<Option<Block>, StoreError>,
+    R: FnMut(Vec<u8>) -> Result<Option<Block>, StoreError>,
 {
+    let mut memory = Vec::new();
     loop {
         let next = {
             let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
-            (*read)()
+            (*read)(std::mem::take(&mut memory))
         };
         let hashes = match next {
             Ok(None) => break,
-            Ok(Some(block)) => Ok(hash(&block)),
+            Ok(Some(block)) => {
+                let hashes = hash(&block);
+                memory = block.bytes;
+                Ok(hashes)
+            }
             Err(error) => Err(error),
         };
         let failed = hashes.is_err();

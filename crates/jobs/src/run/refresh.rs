@@ -241,7 +241,7 @@ impl Session<'_> {
                 fhirvest_lake::durable::create_dir(parent)?;
             }
             let mut writer = ArchiveWriter::open(&place, 0)?;
-            while let Some(block) = next()? {
+            while let Some(block) = next(Vec::new())? {
                 let mut skip = block.skip.iter().peekable();
                 for (line, number) in block.bytes.split_inclusive(|byte| *byte == b'\n').zip(block.first_line..) {
                     if skip.next_if_eq(&&number).is_some() {

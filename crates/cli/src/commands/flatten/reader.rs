@@ -62,7 +62,8 @@ impl<'q> Reader<'q> {
         files.get(number).cloned().unwrap_or_default()
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Block>, SinkError> {
+    /// The next block, in the memory that is given.
+    pub(super) fn next(&mut self, mut bytes: Vec<u8>) -> Result<Option<Block>, SinkError> {
         loop {
             let (input, seen) = match &mut self.open {
                 Some(open) => open,
@@ -71,7 +72,6 @@ impl<'q> Reader<'q> {
                     closed.insert((Input::open(&path)?, 0))
                 }
             };
-            let mut bytes = Vec::new();
             match input.next_block(&mut bytes) {
                 Ok(true) => {}
                 Ok(false) => {

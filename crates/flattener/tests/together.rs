@@ -1,0 +1,94 @@
+//! Resources are evaluated several at a time, column by column: they give what each gives alone.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use arrow::{compute::concat_batches, record_batch::RecordBatch};
+use fhirvest_flattener::{Plan, TableCounts, View, parse_view};
+use proptest::prelude::*;
+
+/// Views with every way to make rows, and one that refuses resources with two addresses.
+const VIEWS: [&str; 3] = [
+    r#"{"resource": "Patient", "name": "crossed", "where": [{"path": "active = true"}], "select": [
+        {"column": [{"name": "id", "path": "getResourceKey()"}, {"name": "born", "path": "birthDate", "tag": [{"name": "ansi/type", "value": "DATE"}]}]},
+        {"forEach": "name", "column": [{"name": "n", "path": "%rowIndex"}, {"name": "family", "path": "family"}],
+         "select": [{"forEachOrNull": "given", "column": [{"name": "given", "path": "$this"}]}]},
+        {"forEachOrNull": "telecom", "column": [{"name": "value", "path": "value"}, {"name": "of", "path": "%resource.id"}]}]}"#,
+    r#"{"resource": "Patient", "name": "united", "select": [
+        {"column": [{"name": "id", "path": "id"}, {"name": "all", "path": "name.given", "collection": true}]},
+        {"unionAll": [
+            {"forEach": "telecom", "column": [{"name": "what", "path": "system"}, {"name": "it", "path": "value"}]},
+            {"column": [{"name": "what", "path": "'name'"}, {"name": "it", "path": "name.first().family & '!'"}]},
+            {"forEach": "name.given.first()", "column": [{"name": "what", "path": "$this"}, {"name": "it", "path": "%rowIndex.toString()"}]}]}]}"#,
+    r#"{"resource": "Patient", "name": "refused", "select": [
+        {"column": [{"name": "id", "path": "id"}, {"name": "city", "path": "address.city"}, {"name": "key", "path": "managingOrganization.getReferenceKey()"}]},
+        {"repeat": ["contact", "extension"], "column": [{"name": "url", "path": "url"}]}]}"#,
+];
+
+/// Whole ones, some without this or that, some with values of another JSON type, one of another type.
+const RESOURCES: [&str; 10] = [
+    r#"{"resourceType":"Patient","id":"1","active":true,"birthDate":"1970-01-02","name":[{"family":"A","given":["B","C\n"]},{"family":"D"}],"telecom":[{"system":"phone","value":"1"},{"system":"fax","value":"2"}]}"#,
+    r#"{"resourceType":"Patient","id":"2","active":false,"name":[{"given":["E"]}],"address":[{"city":"x"}]}"#,
+    r#"{"resourceType":"Patient","id":"3","active":true}"#,
+    r#"{"resourceType":"Patient","id":"4","active":true,"birthDate":"soon","name":[{"family":7,"given":["F"]}],"address":[{"city":"x"},{"city":"y"}],"contact":[{"name":{"family":"z"}}]}"#,
+    r#"{"resourceType":"Patient","id":"5","active":"yes","name":"text","telecom":[{"value":"3"}],"contact":[{"extension":[{"url":"u"},{"url":"v"}]}]}"#,
+    r#"{"resourceType":"Patient","id":"6","active":true,"name":["text",{"family":"G"}],"managingOrganization":{"reference":"Organization/o"},"contact":["x",{"extension":[{"url":"w"}]}]}"#,
+    r#"{"resourceType":"Practitioner","id":"7","active":true,"name":[{"family":"H"}]}"#,
+    r#"{"resourceType":"Patient","id":"8","active":true,"name":{"family":"I","given":"J"},"telecom":{"system":"email","value":"4"}}"#,
+    r#"{"id":"9","resourceType":"Patient","active":true,"name":[{"given":[]}],"address":{"city":{"of":"dreams"}}}"#,
+    r#"{"resourceType":"Patient","id":"10","name":[{"family":"K"}],"telecom":[null,{"value":5}]}"#,
+];
+
+type Outcome = (Vec<Option<RecordBatch>>, Vec<TableCounts>, Vec<(usize, usize, String)>);
+
+fn flatten(plan: &Plan, resources: &[&str], first: usize) -> Outcome {
+    let mut flattener = plan.flattener();
+    resources.iter().for_each(|resource| flattener.push(resource).unwrap());
+    let failures = flattener.take_failures().into_iter();
+    let failures = failures.map(|failure| (first + failure.resource, failure.table, failure.message)).collect();
+    (flattener.flush().unwrap(), flattener.counts().to_vec(), failures)
+}
+
+fn same_as_alone(views: &[View], resources: &[&str]) {
+    let plan = Plan::compile(views).unwrap();
+    let (batches, counts, failures) = flatten(&plan, resources, 0);
+    let alone: Vec<Outcome> =
+        resources.iter().enumerate().map(|(place, resource)| flatten(&plan, &[resource], place)).collect();
+    assert_eq!(failures, alone.iter().flat_map(|(_, _, failures)| failures.clone()).collect::<Vec<_>>());
+    for (number, table) in plan.tables().iter().enumerate() {
+        let rows: Vec<&RecordBatch> = alone.iter().filter_map(|(batches, ..)| batches[number].as_ref()).collect();
+        let expected = concat_batches(&table.schema, rows).unwrap();
+        let found = batches[number].clone().unwrap_or_else(|| RecordBatch::new_empty(table.schema.clone()));
+        assert_eq!(found, expected, "{}", table.name);
+        let sum = |of: fn(&TableCounts) -> u64| alone.iter().map(|(_, counts, _)| of(&counts[number])).sum::<u64>();
+        let (all, name) = (&counts[number], &table.name);
+        assert_eq!(all.resources, sum(|counts| counts.resources), "{name}");
+        assert_eq!(all.flattened, sum(|counts| counts.flattened), "{name}");
+        assert_eq!(all.filtered, sum(|counts| counts.filtered), "{name}");
+        assert_eq!(all.failed, sum(|counts| counts.failed), "{name}");
+        assert_eq!(all.unjudged, sum(|counts| counts.unjudged), "{name}");
+        assert_eq!(all.rows, sum(|counts| counts.rows), "{name}");
+        assert_eq!(all.resources, all.flattened + all.filtered + all.failed, "{name}");
+        let casts = |counts: &TableCounts| counts.casts.iter().sum::<u64>();
+        assert_eq!(casts(all), alone.iter().map(|(_, counts, _)| casts(&counts[number])).sum::<u64>(), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn resources_in_any_order_give_what_they_give_alone(places in prop::collection::vec(0..RESOURCES.len(), 1..200)) {
+        let views: Vec<View> = VIEWS.iter().map(|text| parse_view(text, "test").unwrap()).collect();
+        let resources: Vec<&str> = places.iter().map(|place| RESOURCES[*place]).collect();
+        same_as_alone(&views, &resources);
+    }
+}
+
+/// The comparison is worth something: among these resources is every ending.
+#[test]
+fn the_resources_end_in_every_way() {
+    let views: Vec<View> = VIEWS.iter().map(|text| parse_view(text, "test").unwrap()).collect();
+    let (_, counts, failures) = flatten(&Plan::compile(&views).unwrap(), &RESOURCES, 0);
+    let has = |of: fn(&TableCounts) -> u64| counts.iter().any(|counts| of(counts) > 0);
+    assert!(has(|counts| counts.flattened) && has(|counts| counts.filtered) && has(|counts| counts.failed));
+    assert!(has(|counts| counts.unjudged) && has(|counts| counts.casts.iter().sum()) && !failures.is_empty());
+}
