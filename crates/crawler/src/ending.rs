@@ -131,7 +131,7 @@ as_name!(EndedBy);
 as_name!(Status);
 
 /// What a type's crawl has to show for itself.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Evidence {
     /// Ids received.
     pub unique: u64,
@@ -145,6 +145,8 @@ pub struct Evidence {
     pub closure: Closure,
     /// Whether the types that the searches start from are whole themselves.
     pub sources_whole: bool,
+    /// Whether the server shows resources of the type that the searches have not brought.
+    pub more_is_seen: bool,
 }
 
 impl Evidence {
@@ -185,12 +187,13 @@ pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedB
     let coverage = evidence.coverage();
     let short =
         coverage.is_some_and(|coverage| coverage < evidence.min_coverage) || evidence.usable() < evidence.min_coverage;
-    let unproven = match evidence.closure {
-        Closure::Closed => false,
-        Closure::Bounded => !evidence.sources_whole,
-        // Only the server's count can show that the values which were asked for are all that there are.
-        Closure::Open => evidence.server_total.is_none() || (coverage.is_none() && evidence.unique > 0),
-    };
+    let unproven = evidence.more_is_seen
+        || match evidence.closure {
+            Closure::Closed => false,
+            Closure::Bounded => !evidence.sources_whole,
+            // Only the server's count can show that the values which were asked for are all that there are.
+            Closure::Open => evidence.server_total.is_none() || (coverage.is_none() && evidence.unique > 0),
+        };
     let status = match (short || unproven, evidence.unique) {
         (true, _) => Status::Partial,
         (false, 0) => Status::Empty,
@@ -255,8 +258,32 @@ mod tests {
         ] {
             let closure = Closure::Closed;
             let (min_coverage, sources_whole) = (0.98, false);
-            let evidence = Evidence { unique, quarantined: 0, server_total, min_coverage, closure, sources_whole };
+            let evidence = Evidence {
+                unique,
+                quarantined: 0,
+                server_total,
+                min_coverage,
+                closure,
+                sources_whole,
+                more_is_seen: false,
+            };
             assert_eq!(judge(&endings, &evidence).0, status, "{endings:?} {unique} of {server_total:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_seen_and_did_not_come_is_missing_whatever_the_counts_say() {
+        for (unique, server_total) in [(0, None), (0, Some(0)), (9, None), (9, Some(9))] {
+            let evidence = Evidence {
+                unique,
+                quarantined: 0,
+                server_total,
+                min_coverage: 0.98,
+                closure: Closure::Closed,
+                sources_whole: true,
+                more_is_seen: true,
+            };
+            assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, Status::Partial, "{unique} of {server_total:?}");
         }
     }
 
@@ -270,7 +297,15 @@ mod tests {
             (0, 1, None, Status::Partial),
         ] {
             let (min_coverage, closure, sources_whole) = (0.98, Closure::Closed, false);
-            let evidence = Evidence { unique, quarantined, server_total, min_coverage, closure, sources_whole };
+            let evidence = Evidence {
+                unique,
+                quarantined,
+                server_total,
+                min_coverage,
+                closure,
+                sources_whole,
+                more_is_seen: false,
+            };
             assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{unique} and {quarantined}");
         }
     }
@@ -287,7 +322,15 @@ mod tests {
             (Closure::Bounded, Some(9), true, Status::Partial),
         ] {
             let min_coverage = 0.98;
-            let evidence = Evidence { unique: 4, quarantined: 0, server_total, min_coverage, closure, sources_whole };
+            let evidence = Evidence {
+                unique: 4,
+                quarantined: 0,
+                server_total,
+                min_coverage,
+                closure,
+                sources_whole,
+                more_is_seen: false,
+            };
             assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{closure:?} {server_total:?}");
         }
     }

@@ -130,7 +130,10 @@ impl Http {
                 return Ok((response, url));
             }
             let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let target = target.and_then(|text| url.join(text).ok());
+            let target = target.and_then(|text| url.join(text).ok()).map(|mut target| {
+                let _ = (target.set_username(""), target.set_password(None));
+                target
+            });
             match target {
                 Some(target) if request.form.is_none() && self.source.may_receive(&target) => url = target,
                 other => {

@@ -68,7 +68,10 @@ pub fn judge(status: u16, headers: &HeaderMap, page: &Result<Page, ScanError>, n
         Verdict::Refuse(Refusal { kind, message })
     };
     match status {
+        204 => refuse(RefusalKind::NotFhir, "204 No Content"),
         200..=299 => match page {
+            // Some say in a Bundle what others say without one.
+            Ok(page) if is_only_error(page) => refuse(RefusalKind::Search, "the answer holds nothing but an error"),
             Ok(page) if page.kind != PageKind::Outcome => Verdict::Deliver,
             Ok(_) => refuse(RefusalKind::Search, "the answer is an OperationOutcome"),
             Err(error @ ScanError::Truncated { .. }) => retry(error.to_string()),
@@ -110,6 +113,14 @@ pub fn judge_failure(error: &TransportError) -> Verdict {
             Verdict::Refuse(Refusal { kind: RefusalKind::Other, message: error.to_string() })
         }
     }
+}
+
+/// Whether a Bundle ends a search with an error in place of matches.
+fn is_only_error(page: &Page) -> bool {
+    page.kind == PageKind::Bundle
+        && page.entries.is_empty()
+        && page.link("next").is_none()
+        && page.outcomes.iter().any(fhirvest_fhir::outcome::Outcome::is_error)
 }
 
 fn outcome(page: &Result<Page, ScanError>) -> Option<String> {
@@ -213,6 +224,7 @@ mod tests {
     fn answers_are_judged() {
         let bundle = r#"{"resourceType":"Bundle"}"#;
         let outcome = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"too-costly"}]}"#;
+        let in_a_bundle = format!(r#"{{"resourceType":"Bundle","entry":[{{"resource":{outcome}}}]}}"#);
         let kind = |status, pairs: &[(&'static str, &'static str)], body: &str| match judge(
             status,
             &headers(pairs),
@@ -228,6 +240,9 @@ mod tests {
             (200, vec![], bundle, "deliver"),
             (200, vec![], outcome, "Search"),
             (200, vec![], "<html>", "NotFhir"),
+            (200, vec![], "", "retry None"),
+            (200, vec![], &in_a_bundle, "Search"),
+            (204, vec![], "", "NotFhir"),
             (200, vec![], &bundle[..9], "retry None"),
             (401, vec![], "<html>", "Unauthorized"),
             (403, vec![], outcome, "Forbidden"),

@@ -17,7 +17,7 @@
 //! // Paging ended by the server's own word, but the server counts more than came: that is partial.
 //! let closure = Closure::Closed;
 //! let evidence =
-//!     Evidence { unique: 50, quarantined: 0, server_total: Some(121), min_coverage: 0.98, closure, sources_whole: true };
+//!     Evidence { unique: 50, server_total: Some(121), min_coverage: 0.98, closure, ..Evidence::default() };
 //! assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, Status::Partial);
 //! ```
 

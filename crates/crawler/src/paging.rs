@@ -156,6 +156,8 @@ pub(crate) fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
     } else {
         url.join(&port_once(link)).ok()?
     };
+    // Whose name and password these are, nobody knows: credentials are the job's.
+    let _ = (resolved.set_username(""), resolved.set_password(None));
     escape(&mut resolved);
     for rule in &source.rewrite_next {
         let rewritten = resolved.as_str().replace(&rule.from, &rule.to);
@@ -224,6 +226,7 @@ mod tests {
             ("http://a.example/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("http://a.example:80/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("https://a.example:443:443/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
+            ("https://me:pw@a.example/fhir?page=2", "https://a.example/fhir?page=2"),
             ("https://a.example:443:443?page=2", "https://a.example/?page=2"),
             ("https://a.example/internal/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("Location?code=a|b c", "https://a.example/fhir/Location?code=a%7Cb%20c"),

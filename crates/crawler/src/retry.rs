@@ -270,8 +270,9 @@ impl<T: Transport> Retrying<T> {
 
     /// That the server asks for a wait beyond the limit.
     pub(crate) fn later(&self, after: Duration, reason: String) -> FetchError {
-        let wait = chrono::Duration::from_std(after).unwrap_or(chrono::Duration::days(365));
-        FetchError::Later { not_before: (self.now)() + wait, reason }
+        let wait = chrono::Duration::from_std(after.min(LONGEST_LATER)).unwrap_or_default();
+        let now = (self.now)();
+        FetchError::Later { not_before: now.checked_add_signed(wait).unwrap_or(now), reason }
     }
 
     async fn attempt(
@@ -312,6 +313,10 @@ impl<T: Transport> Retrying<T> {
         }
     }
 }
+
+/// The longest time that is kept for later. A server that names a longer one means none, and some name one that no
+/// calendar holds.
+const LONGEST_LATER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A body of this size takes longer to scan than to hand over to another thread.
 const LARGE_BODY: usize = 32 << 10;

@@ -47,6 +47,8 @@ pub(crate) struct End {
     pub(crate) resumed: bool,
     /// The search is for everything of the type.
     pub(crate) whole: bool,
+    /// The last page holds an error besides its matches.
+    pub(crate) errored: bool,
     /// The ceiling that the job says the server has.
     pub(crate) cap: Option<u64>,
 }
@@ -71,6 +73,9 @@ impl Doubt {
 
 /// What is doubtful about an end, if anything. Counts are no proof: they are capped, page-sized or zero on some servers.
 pub(crate) fn doubt(end: &End) -> Option<Doubt> {
+    if end.errored {
+        return Some(Doubt::new(EndedBy::Error, true));
+    }
     let counts = [Some(end.seen), end.total];
     let any = |is: &dyn Fn(u64) -> bool| counts.into_iter().flatten().any(is);
     if any(&|count| Some(count) == end.cap) {
@@ -93,8 +98,13 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
         // A total that agrees outweighs a size that is merely usual, for a server that cannot show more.
         return Some(Doubt::new(EndedBy::ShortPageWithoutNext, full || (usual && untold)));
     }
-    // A ceiling may be any number, and the total may stop at it, too: one look at both ends of a large search is cheap.
-    let least = if end.whole { LEAST_CEILING } else { LARGE };
+    // A ceiling may be any number, and the total may stop at it, too: one look at both ends of a search that took several
+    // pages is cheap.
+    let least = match (end.whole, end.only_page) {
+        (true, false) => 1,
+        (true, true) => LEAST_CEILING,
+        (false, _) => LARGE,
+    };
     (end.seen >= least).then_some(Doubt { proof: 3, ..Doubt::new(EndedBy::Cap, false) })
 }
 
@@ -125,6 +135,14 @@ pub(crate) fn with(search: &str, changed: &[(&str, &str)]) -> String {
     let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| changed.iter().all(|(new, _)| new != name));
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).extend_pairs(changed).finish();
     format!("{path}?{query}")
+}
+
+/// A search without a parameter.
+pub(crate) fn without(search: &str, removed: &str) -> String {
+    let (path, query) = search.split_once('?').unwrap_or((search, ""));
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != removed);
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// The ids of the matches of a type on a page.
@@ -197,13 +215,16 @@ mod tests {
             only_page: false,
             resumed: false,
             whole: false,
+            errored: false,
             cap: None,
         };
         for (end, doubted) in [
             (plain, None),
             (End { total: None, ..plain }, None),
             (End { whole: true, ..plain }, Some((Cap, false))),
-            (End { whole: true, seen: 99, total: Some(99), ..plain }, None),
+            (End { whole: true, seen: 99, total: Some(99), ..plain }, Some((Cap, false))),
+            (End { whole: true, seen: 49, total: Some(49), only_page: true, ..plain }, None),
+            (End { errored: true, ..plain }, Some((EndedBy::Error, true))),
             (End { seen: 1_234, total: Some(1_234), ..plain }, Some((Cap, false))),
             (End { seen: 150, total: None, last_full: true, ..plain }, Some((ShortPageWithoutNext, true))),
             (End { seen: 150, total: Some(150), last_full: true, ..plain }, None),

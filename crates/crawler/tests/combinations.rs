@@ -1,5 +1,5 @@
-//! Habits in company: pairs and triples of what the sandbox can play, on its platforms, by every strategy that needs no
-//! more than searches, with page sizes small and large, drawn from a seed. What a crawl calls complete or empty is all
+//! Habits in company: pairs and triples of what the sandbox can play, on its platforms, by every strategy, with page
+//! sizes small and large, drawn from a seed. What a crawl calls complete or empty is all
 //! that there is; no crawl goes on for ever; nothing is asked of another origin.
 //!
 //! The sandbox answers in the process and the clock is paused, so that hours of waiting cost nothing.
@@ -24,10 +24,10 @@ use fhirvest_crawler::{
     retry::Retrying,
     source::{Limits, Source},
     store::Store,
-    strategy::{Offset, OffsetUnit, Paging, Strategy},
-    transport::{Reply, Request, Transport, TransportError},
+    strategy::{Export, Offset, OffsetUnit, Paging, Strategy},
+    transport::{Reply, Request, RequestKind, Transport, TransportError},
 };
-use fhirvest_fhir::resource::head;
+use fhirvest_fhir::{reference, resource::head};
 use fhirvest_sandbox::{Fault, InProcess, Options, Platform, World};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::sync::watch;
@@ -61,6 +61,9 @@ impl Local {
             assert!(url.as_str().starts_with("http://127.0.0.1:8080/"), "{url} is asked");
             let mut headers = HeaderMap::new();
             headers.insert("accept", HeaderValue::from_static("application/fhir+json, application/json;q=0.9"));
+            if request.kind == RequestKind::Export {
+                headers.insert("prefer", HeaderValue::from_static("respond-async"));
+            }
             let target = url[url::Position::BeforePath..].to_owned();
             let answer = self.server.get("127.0.0.1:8080", &target, headers).await;
             let Some(body) = answer.body else { return Err(TransportError::Broken("half a body".into())) };
@@ -123,6 +126,8 @@ fn tolerated(faults: &[Fault], rows: usize) -> usize {
     let least = |fault: &Fault| match fault {
         Fault::MissingId | Fault::InvalidUtf8 => rows / 50,
         Fault::Shrinks | Fault::Grows => 5 + rows / 50,
+        // The export itself says that it is deleted.
+        Fault::BulkDeleted => 1,
         _ => 0,
     };
     faults.iter().map(least).sum()
@@ -133,7 +138,8 @@ struct Case {
     faults: Vec<Fault>,
     platform: Option<Platform>,
     page_size: Option<u32>,
-    strategy: Strategy,
+    /// Types with their strategies.
+    plans: Vec<(&'static str, Strategy)>,
     paging: Paging,
     world: usize,
 }
@@ -157,18 +163,86 @@ fn case(number: u64) -> Case {
         _ => Paging::Links,
     };
     let max_bucket = draw.one(&[5, 40, 1_000]);
-    let strategy = match draw.below(6) {
-        0 => Strategy::Prefix { param: "family".into(), alphabet: "abcdefghijklmnopqrstuvwxyz".into(), max_bucket },
-        1 => Strategy::DateRange {
-            param: "_lastUpdated".into(),
-            start: DateTime::from_timestamp(1_400_000_000, 0).unwrap(),
-            end: now(),
-            max_bucket,
-        },
-        2 => Strategy::Values { param: "gender".into(), list: ["male", "female"].map(Into::into).into() },
-        _ => Strategy::Bare,
+    let plans = match draw.below(9) {
+        0 => {
+            let alphabet = "abcdefghijklmnopqrstuvwxyz".into();
+            vec![("Practitioner", Strategy::Prefix { param: "family".into(), alphabet, max_bucket }), sweep(false)]
+        }
+        1 => {
+            let start = DateTime::from_timestamp(1_400_000_000, 0).unwrap();
+            let daterange = Strategy::DateRange { param: "_lastUpdated".into(), start, end: now(), max_bucket };
+            vec![("Practitioner", daterange), bare("Organization")]
+        }
+        2 => {
+            let list = ["male", "female"].map(Into::into).into();
+            vec![("Practitioner", Strategy::Values { param: "gender".into(), list }), bare("Organization")]
+        }
+        3 => {
+            let (batch, as_reference) = draw.one(&[(1, true), (8, false), (50, true)]);
+            let (param, from) = ("practitioner".into(), "Practitioner".into());
+            let chain = Strategy::IdChain { param, from, batch, as_reference };
+            vec![("PractitionerRole", chain), bare("Practitioner")]
+        }
+        4 => {
+            let reads = ["Practitioner", "Organization", "Location"].map(|name| (name, Strategy::IdRead));
+            reads.into_iter().chain([bare("PractitionerRole")]).collect()
+        }
+        5 => {
+            let along = |name| (name, Strategy::IncludedBy { from: "PractitionerRole".into() });
+            vec![along("Practitioner"), sweep(true), along("Location")]
+        }
+        6 => ["PractitionerRole", "Location", "Endpoint"].map(|name| (name, Strategy::Bulk(Export::default()))).into(),
+        _ => vec![bare("Practitioner"), bare("Organization")],
     };
-    Case { faults, platform, page_size, strategy, paging, world: draw.below(WORLDS.len()) }
+    Case { faults, platform, page_size, plans, paging, world: draw.below(WORLDS.len()) }
+}
+
+fn bare(name: &'static str) -> (&'static str, Strategy) {
+    (name, Strategy::Bare)
+}
+
+/// Roles, with practitioners and places along or alone.
+fn sweep(along: bool) -> (&'static str, Strategy) {
+    let include = ["PractitionerRole:practitioner", "PractitionerRole:location"].map(Into::into);
+    let include = if along { include.into() } else { Vec::new() };
+    ("PractitionerRole", Strategy::Include { include, rev_include: Vec::new() })
+}
+
+fn everything(world: &World, resource_type: &str) -> BTreeSet<String> {
+    let heads = world.resources(MOUNT, resource_type).filter_map(|text| head(text).unwrap().id);
+    heads.map(|id| id.to_string()).collect()
+}
+
+/// The ids that a type must have to be complete: all, or, where the strategy is bounded by other types, what hangs on those
+/// that are held of them.
+async fn wanted(world: &World, resource_type: &str, case: &Case, store: &MemoryStore) -> BTreeSet<String> {
+    let all = everything(world, resource_type);
+    let Some((_, strategy)) = case.plans.iter().find(|(name, _)| *name == resource_type) else { return all };
+    match strategy {
+        Strategy::IdChain { from, .. } => {
+            let sources: BTreeSet<String> = store.ids(from, None, usize::MAX).await.unwrap().into_iter().collect();
+            let hangs =
+                |text: &&str| reference::targets(text).any(|(name, id)| name == *from && sources.contains(&*id));
+            let found = world.resources(MOUNT, resource_type).filter(hangs);
+            found.map(|text| head(text).unwrap().id.unwrap().to_string()).collect()
+        }
+        Strategy::IdRead | Strategy::IncludedBy { .. } => {
+            let sweeps = case
+                .plans
+                .iter()
+                .filter(|(_, other)| *strategy == Strategy::IdRead || matches!(other, Strategy::Include { .. }));
+            let mut named = BTreeSet::new();
+            for (name, _) in sweeps {
+                let held: BTreeSet<String> = store.ids(name, None, usize::MAX).await.unwrap().into_iter().collect();
+                let texts =
+                    world.resources(MOUNT, name).filter(|text| held.contains(&*head(text).unwrap().id.unwrap()));
+                let targets = texts.flat_map(|text| reference::targets(text).collect::<Vec<_>>());
+                named.extend(targets.filter(|(to, _)| to == resource_type).map(|(_, id)| id.into_owned()));
+            }
+            named.intersection(&all).cloned().collect()
+        }
+        _ => all,
+    }
 }
 
 /// What is wrong with how a case went, if anything.
@@ -183,14 +257,16 @@ async fn judged(case: &Case) -> Option<String> {
     let requests = Arc::new(AtomicUsize::new(0));
     let local = Local { server, requests: Arc::clone(&requests), limits };
     let fetcher = Retrying::new(local, limits, 0.5, now, Arc::new(Silent), cancel);
-    let store = Arc::new(MemoryStore::default());
-    let plan = ResourcePlan {
+    let read: Vec<&str> =
+        case.plans.iter().filter(|(_, strategy)| *strategy == Strategy::IdRead).map(|(name, _)| *name).collect();
+    let store = Arc::new(MemoryStore::watching(&read));
+    let plan = |(place, (name, strategy)): (usize, &(&str, Strategy))| ResourcePlan {
         page_size: case.page_size,
-        strategy: case.strategy.clone(),
-        paging: case.paging.clone(),
-        ..ResourcePlan::new("Practitioner")
+        strategy: strategy.clone(),
+        paging: if place == 0 { case.paging.clone() } else { Paging::Links },
+        ..ResourcePlan::new(name)
     };
-    let plans = [plan, ResourcePlan { page_size: case.page_size, ..ResourcePlan::new("Organization") }];
+    let plans: Vec<ResourcePlan> = case.plans.iter().enumerate().map(plan).collect();
     let source = Source::new(Url::parse(BASE).unwrap());
     let crawl = Crawl::new(fetcher, Arc::clone(&store), source, limits, 2, Arc::new(Silent));
     let longest = Duration::from_secs(30 * 24 * 60 * 60);
@@ -199,8 +275,7 @@ async fn judged(case: &Case) -> Option<String> {
         return Some("requests without end".into());
     }
     for one in outcome.unwrap().resources {
-        let heads = world.resources(MOUNT, &one.resource_type).filter_map(|text| head(text).unwrap().id);
-        let want: BTreeSet<String> = heads.map(|id| id.to_string()).collect();
+        let want = wanted(world, &one.resource_type, case, &store).await;
         let held = store.ids(&one.resource_type, None, usize::MAX).await.unwrap();
         let held: BTreeSet<String> = held.into_iter().collect();
         let counts = &one.counts;

@@ -108,15 +108,16 @@ async fn variants_on_every_page_come_to_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_bundle_is_no_page() {
-    for body in [
-        r#"{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1"}"#,
-        r#"{"resourceType":"X","id":"a"}"#,
-        r#"{"error":"no"}"#,
-        "<html>Please log in</html>",
-        "",
+    for (body, status) in [
+        (r#"{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1"}"#, Status::Refused),
+        (r#"{"resourceType":"X","id":"a"}"#, Status::Refused),
+        (r#"{"error":"no"}"#, Status::Refused),
+        ("<html>Please log in</html>", Status::Refused),
+        // Nothing is what is left of an answer that was cut off: it is asked for again.
+        ("", Status::Failed),
     ] {
         let (one, _) = crawl(move |_, _| ok(body.to_owned())).await;
-        assert_eq!(one.status, Status::Refused, "{body}: {one:?}");
+        assert_eq!(one.status, status, "{body}: {one:?}");
         // The same in the middle of a crawl.
         let (one, _) = crawl(move |query, _| match query.get("p") {
             None => ok(bundle(&five(0), Some(1))),

@@ -242,6 +242,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawEntries<'a> {
 pub fn scan(body: &[u8]) -> Result<Page, ScanError> {
     let skipped = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let rest = &body[skipped..];
+    if rest.trim_ascii().is_empty() {
+        // Cut off at its very beginning.
+        return Err(ScanError::Truncated { length: body.len() });
+    }
     match std::str::from_utf8(rest) {
         Ok(text) => scan_text(text, skipped, rest),
         Err(_) => {
@@ -269,6 +273,9 @@ pub fn early_next(body: &[u8]) -> Option<String> {
     page.link("next").map(ToOwned::to_owned)
 }
 
+/// A larger total is no count of anything. Sums of smaller ones are numbers in any store.
+const MOST_MATCHES: u64 = 1_000_000_000_000;
+
 fn scan_text(text: &str, skipped: usize, original: &[u8]) -> Result<Page, ScanError> {
     let bundle: RawBundle<'_> = serde_json::from_str(text).map_err(|error| {
         let begins = text.trim_start().starts_with('{');
@@ -276,7 +283,7 @@ fn scan_text(text: &str, skipped: usize, original: &[u8]) -> Result<Page, ScanEr
     })?;
     let resource_type = bundle.resource_type.and_then(|raw| resource::string(raw.get()));
     let mut page = Page {
-        total: bundle.total.and_then(|raw| raw.get().parse().ok()),
+        total: bundle.total.and_then(|raw| raw.get().parse().ok()).filter(|total| *total <= MOST_MATCHES),
         links: bundle.link.map(links).unwrap_or_default(),
         ..Page::empty()
     };
@@ -441,6 +448,7 @@ mod tests {
         for body in [
             r#"{"resourceType":"Bundle"}"#,
             r#"{"resourceType":"Bundle","entry":null,"link":null,"total":"many"}"#,
+            r#"{"resourceType":"Bundle","total":18446744073709551615}"#,
             r#"{"resourceType":"Bundle","entry":[]}"#,
             r#"{"resourceType":"Bundle","entry":[null,7,-7,0.5,true,"x",[1],{"resource":null,"resource":null}]}"#,
         ] {
@@ -459,7 +467,8 @@ mod tests {
             ScanError::NotFhir { excerpt: "<html> <title>Sign in</title>".into() }
         );
         assert!(matches!(scan(br#"{"a":1}"#), Err(ScanError::NotFhir { .. })));
-        assert!(matches!(scan(b""), Err(ScanError::NotFhir { .. })));
+        assert_eq!(scan(b"").unwrap_err(), ScanError::Truncated { length: 0 });
+        assert!(matches!(scan(b" \r\n"), Err(ScanError::Truncated { .. })));
         assert!(matches!(scan(br#"{"resourceType":"Bundle","entry":[{"#), Err(ScanError::Truncated { length: 35 })));
     }
 

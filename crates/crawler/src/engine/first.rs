@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use fhirvest_fhir::bundle::Mode;
 
-use super::{Crawl, ResourcePlan, sweep::Task};
+use super::{Crawl, ResourcePlan, partition::Stop, sweep::Task};
 use crate::{
     judgement::{Refusal, RefusalKind},
     retry::{FetchError, Fetched},
@@ -92,6 +92,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let size = size.as_deref().map(|size| ("_count", size));
             rungs.push((suspicion::with(&text, &[Some(EVER), size].into_iter().flatten().collect::<Vec<_>>()), None));
         }
+        if first.is_ok() {
+            // A zero is worth more questions than an error that says why.
+            let unasked = suspicion::without(&text, "_count");
+            rungs.extend([(unasked, Some(0)), (suspicion::with(&text, &[("_count", "1")]), Some(1))]);
+        } else if asked.is_some() {
+            rungs.push((suspicion::without(&text, "_count"), Some(0)));
+        }
         for (rung, size) in rungs {
             match self.search(bucket, &rung).await {
                 Ok(page) if found_by(&page, plan) > 0 => {
@@ -110,7 +117,25 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 _ => {}
             }
         }
-        first
+        self.counted(task, bucket, first).await
+    }
+
+    /// The first page of a search that has found nothing, with the server's count of what it should have found.
+    async fn counted(
+        &self,
+        task: &Task<'_>,
+        bucket: &Bucket,
+        first: Result<Fetched, FetchError>,
+    ) -> Result<Fetched, FetchError> {
+        let mut page = first?;
+        if *bucket == Bucket::All && task.plan.whole_type && page.page.total.unwrap_or(0) == 0 {
+            match self.count(task, &search(task.plan, bucket, None)).await {
+                Ok(count) => page.page.total = count.or(page.page.total),
+                Err(Stop::Later(not_before, reason)) => return Err(FetchError::Later { not_before, reason }),
+                Err(_) => return Err(FetchError::Cancelled),
+            }
+        }
+        Ok(page)
     }
 
     pub(super) async fn search(&self, bucket: &Bucket, search: &str) -> Result<Fetched, FetchError> {

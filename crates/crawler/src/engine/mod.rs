@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod advice;
+mod ends;
 mod export;
 mod first;
 mod partition;
@@ -232,6 +233,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             });
             let sources: Vec<_> = sources.filter_map(|(other, _)| found.get(&other)).collect();
             let resource = self.outcome(plan, &notes, &sources).await?;
+            // The last look may have been stopped.
+            outcome.interrupted |= resource.ended_by == Some(EndedBy::Interrupted) && self.fetcher.is_cancelled();
             let (status, unique) = (resource.status, resource.counts.archived);
             self.events.event(&Event::TypeEnded { resource_type: plan.resource_type.clone(), status, unique });
             found.insert(place, resource);
@@ -251,7 +254,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let counts = self.store.counts(name).await?;
         // A parameter that the server does not heed makes any search one for everything.
         let closure = if summary.whole_search { Closure::Closed } else { plan.strategy.closure() };
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             unique: counts.archived,
             quarantined: counts.quarantined,
             // What the searches of an open list count themselves says nothing of what they leave out.
@@ -259,6 +262,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             min_coverage: plan.min_coverage,
             closure,
             sources_whole: sources_whole(plan, sources),
+            more_is_seen: false,
         };
         let mut endings = summary.endings.clone();
         match &plan.strategy {
@@ -274,7 +278,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if summary.open > 0 && !(plan.strategy == Strategy::IdRead && summary.open == 1 && !notes.stopped()) {
             endings.push(EndedBy::Interrupted);
         }
-        let (status, ended_by) = judge(&endings, &evidence);
+        let (mut status, mut ended_by) = judge(&endings, &evidence);
+        if matches!(status, Status::Complete | Status::Empty) && !(summary.counted_whole && status == Status::Complete)
+        {
+            match self.shows_more(plan).await? {
+                Some(more) => evidence.more_is_seen = more,
+                None => endings.push(EndedBy::Interrupted),
+            }
+            (status, ended_by) = judge(&endings, &evidence);
+        }
         let detail = notes.detail.clone().or(summary.detail);
         let detail = match status {
             Status::Complete | Status::Empty => advice::what_to_know(plan, &summary.missing, summary.whole_search),

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use fhirvest_fhir::bundle::{self, PageKind};
+use fhirvest_fhir::{
+    bundle::{self, Mode, Page, PageKind},
+    outcome::Outcome,
+};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Either, ready, select},
@@ -35,9 +38,6 @@ use crate::{
 
 /// Pages in a row with entries but nothing new after which a server is taken to serve everything again.
 const PAGES_WITHOUT_NEWS: u32 = 3;
-
-/// Ids read from the store in one go: bounds the memory of a look for an id.
-const IDS_AT_A_TIME: usize = 10_000;
 
 /// Pages of one partition that may be on their way to the disk while the next is fetched: what a kill may cost, and
 /// enough for the writer to put several into one commit.
@@ -271,10 +271,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         drive.from_first = from_first;
         let mut first = from_first;
         let (mut seen, mut most): (u64, u64) = (0, 0);
+        let mut strangers = false;
         let mut taken = Taken::default();
         let mut ahead = None;
         loop {
-            let page = match fetched {
+            let mut page = match fetched {
                 Ok(page) => page,
                 Err(error) => {
                     self.drain(drive, &mut taken, 0).await?;
@@ -285,12 +286,20 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 self.drain(drive, &mut taken, 0).await?;
                 return Ok(Follow::Stopped(FetchError::Refused(no_bundle())));
             }
+            if drive.task.blind_totals.load(Ordering::Relaxed) && *drive.bucket != Bucket::All {
+                page.page.total = None;
+            }
             let url_hash = paging::url_hash(&page.url);
             drive.trail.add(url_hash);
             let matches = found_by(&page, drive.plan());
             seen += matches;
             drive.found |= matches > 0;
             most = most.max(matches);
+            strangers |= holds_strangers(&page.page, &drive.plan().resource_type);
+            if seen == 0 && strangers && page.page.link("next").is_none() && !drive.is_everything() {
+                self.drain(drive, &mut taken, 0).await?;
+                return Ok(Follow::Stopped(FetchError::Refused(of_others())));
+            }
             let ids = suspicion::ids(&page.page, &drive.plan().resource_type);
             taken.ascent.add(&ids);
             let repeated =
@@ -447,7 +456,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if first && let Some(max_bucket) = plan.strategy.max_bucket().filter(|_| *drive.bucket != Bucket::All) {
             let more = page.page.link("next").is_some() || full;
             let count = match total {
-                None if more => match self.count(drive.task, &drive.task.search(drive.bucket)).await {
+                // What is counted, where nothing is found, is something else.
+                Some(_) if matches == 0 && !more => None,
+                None if more && !drive.task.blind_totals.load(Ordering::Relaxed) => match self
+                    .count(drive.task, &drive.task.search(drive.bucket))
+                    .await
+                {
                     Ok(count) => count,
                     Err(Stop::Later(not_before, reason)) => return Ok(Err(FetchError::Later { not_before, reason })),
                     Err(_) => return Ok(Err(FetchError::Cancelled)),
@@ -478,7 +492,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let last_full = plan.paging == Paging::Links && matches > 0 && (full || matches >= most);
             let (only_page, resumed) = (first, !drive.from_first);
             let whole = *drive.bucket == Bucket::All;
-            let end = End { seen, total, asked, last_full, only_page, resumed, whole, cap: plan.cap };
+            let errored = page.page.outcomes.iter().any(Outcome::is_error);
+            let end = End { seen, total, asked, last_full, only_page, resumed, whole, errored, cap: plan.cap };
             if let Some(doubt) = suspicion::doubt(&end) {
                 // Whether the end can be believed depends on what is held.
                 self.drain(drive, taken, 0).await?;
@@ -521,16 +536,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             for id in suspicion::ids(&last.page, resource_type) {
                 missing.remove(id);
             }
-            let mut after: Option<String> = None;
-            while missing.len() >= doubt.proof {
-                let held = self.store.ids(resource_type, after.as_deref(), IDS_AT_A_TIME).await?;
-                for id in &held {
-                    missing.remove(id.as_str());
-                }
-                match held.into_iter().next_back() {
-                    Some(id) => after = Some(id),
-                    None => return Ok(Some(doubt.ended_by)),
-                }
+            if self.are_missing(resource_type, missing, doubt.proof).await? {
+                return Ok(Some(doubt.ended_by));
             }
         }
         Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by))
@@ -578,6 +585,19 @@ fn is_lost(error: &FetchError) -> bool {
 /// A search is answered by a Bundle: one resource, whatever it is, is not what was asked for.
 fn no_bundle() -> Refusal {
     Refusal { kind: RefusalKind::NotFhir, message: "the answer to a search is a resource, and no Bundle".into() }
+}
+
+/// Whether a page holds matches that are of another type than was asked for.
+fn holds_strangers(page: &Page, resource_type: &str) -> bool {
+    page.entries.iter().any(|entry| {
+        let named = &*entry.resource_type;
+        !named.is_empty() && entry.mode != Some(Mode::Include) && named != resource_type
+    })
+}
+
+/// What a server has found that was not asked for is no sign that it has nothing of what was.
+fn of_others() -> Refusal {
+    Refusal { kind: RefusalKind::NotFhir, message: "the search finds resources of other types only".into() }
 }
 
 fn said(error: &FetchError) -> String {

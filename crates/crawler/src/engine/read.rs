@@ -16,6 +16,15 @@ use crate::{
     transport::Transport,
 };
 
+/// Whether an answer is the resource that was asked for. One of no use is it, too: it goes to the quarantine.
+fn is_the_one(fetched: &Fetched, resource_type: &str, id: &str) -> bool {
+    let is = |entry: &Entry| {
+        let same = |is: Option<&str>, asked: &str| is.is_none_or(|is| is == asked);
+        entry.fault.is_some() || (&*entry.resource_type == resource_type && same(entry.id.as_deref(), id))
+    };
+    fetched.page.kind == PageKind::Resource && fetched.page.entries.iter().all(is)
+}
+
 impl<T: Transport, S: Store> Crawl<T, S> {
     /// Reads by the way of whoever may.
     async fn read_one(&self, url: &Url) -> Result<Fetched, FetchError> {
@@ -47,7 +56,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let Ok(url) = self.source.absolute(&format!("{name}/{id}")) else { continue };
             url_hash ^= paging::url_hash(&url);
             match self.read_one(&url).await {
-                Ok(fetched) if fetched.page.kind == PageKind::Resource => {
+                Ok(fetched) if is_the_one(&fetched, name, id) => {
                     let shift = body.len();
                     body.extend_from_slice(&fetched.body);
                     entries.extend(fetched.page.entries.into_iter().map(|mut entry| {
@@ -55,7 +64,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                         entry
                     }));
                 }
-                // A Bundle, or nothing that is FHIR, where one resource was asked for: the server does not do reads.
+                // A Bundle, or another resource than was asked for: the server does not do reads.
                 Ok(_) => {
                     return self.give_up(key, EndedBy::NotFhir, format!("{name}/…: the answer is no {name}")).await;
                 }

@@ -58,6 +58,8 @@ pub(super) struct Task<'p> {
     pub(super) empty_pages: AtomicU32,
     /// Counting failed once: it is not asked for again.
     pub(super) no_counts: AtomicBool,
+    /// The server's totals are not of what was asked for: it counts something where there can be nothing.
+    pub(super) blind_totals: AtomicBool,
     /// Splitting did not help against refusals: it is not tried again.
     pub(super) no_refusal_splits: AtomicBool,
     /// The server answers the least share of the strategy's kind.
@@ -75,6 +77,7 @@ impl<'p> Task<'p> {
             sorted: AtomicBool::new(false),
             empty_pages: AtomicU32::new(EMPTY_PAGES),
             no_counts: AtomicBool::new(false),
+            blind_totals: AtomicBool::new(false),
             no_refusal_splits: AtomicBool::new(false),
             least_answered: OnceLock::new(),
             lead: OnceLock::new(),
@@ -153,12 +156,19 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let name = &task.plan.resource_type;
         let mut notes = Notes::default();
         let exported = matches!(task.plan.strategy, Strategy::Bulk(_));
-        if !exported
-            && self.store.summary(name).await?.partitions == 0
-            && let Err(stop) = self.begin(task).await?
-        {
-            notes.stop(name, stop);
-            return Ok(notes);
+        if !exported {
+            let begun = if self.store.summary(name).await?.partitions == 0 {
+                self.begin(task).await?
+            } else if task.plan.strategy.max_bucket().is_some() {
+                // What was found out at the beginning is not kept.
+                self.heeds(task).await.map(|_| ())
+            } else {
+                Ok(())
+            };
+            if let Err(stop) = begun {
+                notes.stop(name, stop);
+                return Ok(notes);
+            }
         }
         let mut running = FuturesUnordered::new();
         let mut flying = HashSet::new();
@@ -203,24 +213,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn begin(&self, task: &Task<'_>) -> Result<Result<(), Stop>, S::Error> {
         let plan = task.plan;
         let name = &plan.resource_type;
-        let mut roots = plan.strategy.roots();
-        if let Some((param, value)) = plan.strategy.control() {
-            let control = suspicion::with(&search(plan, &Bucket::All, Some(1)), &[(&param, &value)]);
-            match self.probe(&control).await {
-                Ok(page) if matches_of(&page, name) > 0 => {
-                    tracing::warn!(
-                        resource_type = name,
-                        param,
-                        "the server ignores this parameter: one search for everything"
-                    );
-                    roots = vec![Bucket::All];
-                }
-                Err(FetchError::Cancelled) => return Ok(Err(Stop::Cancelled)),
-                Err(FetchError::Later { not_before, reason }) => return Ok(Err(Stop::Later(not_before, reason))),
-                // Refused or not answered: the searches themselves will tell.
-                _ => {}
-            }
-        }
+        let roots = match self.heeds(task).await {
+            Ok(true) => plan.strategy.roots(),
+            Ok(false) => vec![Bucket::All],
+            Err(stop) => return Ok(Err(stop)),
+        };
         let mut partitions: Vec<Partition> = roots.into_iter().map(|bucket| Partition::new(name, bucket)).collect();
         let divided = !matches!(plan.strategy, Strategy::Bare | Strategy::Include { .. } | Strategy::Bulk(_));
         if divided && plan.whole_type {
@@ -233,6 +230,38 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
         self.store.add_partitions(None, partitions).await?;
         Ok(Ok(()))
+    }
+
+    /// Whether the server heeds the strategy's parameter, and whether its totals do.
+    async fn heeds(&self, task: &Task<'_>) -> Result<bool, Stop> {
+        let plan = task.plan;
+        let Some((param, value)) = plan.strategy.control() else { return Ok(true) };
+        let control = suspicion::with(&search(plan, &Bucket::All, Some(1)), &[(&param, &value)]);
+        match self.probe(&control).await {
+            Ok(page) if matches_of(&page, &plan.resource_type) > 0 => {
+                tracing::warn!(
+                    resource_type = plan.resource_type,
+                    param,
+                    "the server ignores this parameter: one search for everything"
+                );
+                Ok(false)
+            }
+            Ok(page) => {
+                if page.page.total.is_some_and(|total| total > 0) {
+                    tracing::warn!(
+                        resource_type = plan.resource_type,
+                        param,
+                        "the server's totals ignore this parameter"
+                    );
+                    task.blind_totals.store(true, Ordering::Relaxed);
+                }
+                Ok(true)
+            }
+            Err(FetchError::Cancelled) => Err(Stop::Cancelled),
+            Err(FetchError::Later { not_before, reason }) => Err(Stop::Later(not_before, reason)),
+            // Refused or not answered: the searches themselves will tell.
+            Err(_) => Ok(true),
+        }
     }
 
     /// Makes further partitions; `false` where there is nothing left to make them from.

@@ -136,9 +136,10 @@ pub enum OffsetUnit {
 }
 
 /// What the partitions of a strategy hold together, by construction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Closure {
     /// Everything that the server has of the type.
+    #[default]
     Closed,
     /// Everything that hangs on what another type's crawl has brought.
     Bounded,
