@@ -342,12 +342,8 @@ fn rows(
         let mut alone = Columns { walks: columns.walks, ..Columns::default() };
         let compiled = rows(compiler, &mut alone, branch, &inner, (walk, true));
         columns.walks = alone.walks;
-        let names = |cells: &[Cell]| cells.iter().map(Cell::shown).collect::<Vec<_>>().join(", ");
-        let fits =
-            first.len() == alone.cells.len() && alone.cells.iter().zip(&first).all(|(own, other)| own.fits(other));
-        if !fits {
-            let (a, b) = (names(&first), names(&alone.cells));
-            let message = format!("the branches of unionAll differ: the first has {a}; this one has {b}");
+        if let Some(difference) = difference(&first, &alone.cells) {
+            let message = format!("the branches of unionAll differ: {difference}");
             let cure = "give all branches the columns of the first, in its order, with its types";
             compiler.list.push(Diagnostic::error(Code::UnionDiffers, &branch.pointer, message, cure));
         }
@@ -357,4 +353,12 @@ fn rows(
         unions.push(compiled);
     }
     Rows { iteration, walk, own, selects, unions }
+}
+
+/// What keeps a branch of unionAll from having the columns of the first, if anything does: the first difference.
+fn difference(first: &[Cell], branch: &[Cell]) -> Option<String> {
+    let place = branch.iter().zip(first).position(|(own, other)| !own.fits(other));
+    let place = place.or_else(|| (first.len() != branch.len()).then(|| first.len().min(branch.len())))?;
+    let shown = |cells: &[Cell]| cells.get(place).map_or_else(|| "no more".to_owned(), Cell::shown);
+    Some(format!("column {} of the first is `{}`, of this one `{}`", place + 1, shown(first), shown(branch)))
 }

@@ -553,9 +553,19 @@ impl Compiler<'_> {
         RegexBuilder::new(&pattern).dot_matches_new_line(true).build().map_err(|error| {
             let told = error.to_string();
             let message = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            let message = format!("this is no regular expression: {message}");
-            let cure = "look-around and back-references are not there, so that no pattern takes for ever".to_owned();
-            mistake(here.path, expression, Code::BadPattern, message, cure)
+            let cure = match message {
+                told if told.contains("look-around") || told.contains("backreference") => {
+                    "look-around and back-references are not there, so that no pattern takes for ever"
+                }
+                _ => "mend the pattern; a bracket or point that is meant itself has a backslash before it: `\\\\(`",
+            };
+            mistake(
+                here.path,
+                expression,
+                Code::BadPattern,
+                format!("this is no regular expression: {message}"),
+                cure.into(),
+            )
         })
     }
 }

@@ -388,7 +388,8 @@ impl Compiler<'_> {
             _ => {
                 let known: Vec<&str> = self.constants.iter().map(|one| one.name.as_str()).chain(VARIABLES).collect();
                 let message = format!("there is no constant `%{name}`");
-                return Err(mistake(here.path, expression, Code::UnknownConstant, message, nearest(name, &known)));
+                let cure = nearest(name, &known).replace("did you mean `", "did you mean `%");
+                return Err(mistake(here.path, expression, Code::UnknownConstant, message, cure));
             }
         })
     }
@@ -585,8 +586,16 @@ impl Compiler<'_> {
         let same = |a: &Class, b: &Class| a == b || (textual(a) && textual(b));
         if !left.is_empty() && !right.is_empty() && !left.iter().any(|a| right.iter().any(|b| same(a, b))) {
             let message = format!("{} and {} are never equal", shape_name(a), shape_name(b));
-            let cure = "compare values of one kind: 'text', 1, true, @2020-08-05".to_owned();
-            self.warn(here, expression, Code::NeverEqual, message, cure);
+            let cure = match (left.as_slice(), right.as_slice()) {
+                ([Class::Truth], [Class::Text]) | ([Class::Text], [Class::Truth]) => {
+                    "true and false stand without quotes: `= true`"
+                }
+                ([Class::Number], [Class::Text]) | ([Class::Text], [Class::Number]) => {
+                    "a number stands without quotes, a text in single quotes: `= 1`, `= '1'`"
+                }
+                _ => "compare values of one kind: 'text', 1, true, @2020-08-05",
+            };
+            self.warn(here, expression, Code::NeverEqual, message, cure.to_owned());
         }
     }
 

@@ -87,7 +87,7 @@ impl Reader<'_> {
         match literal(key, &map[key.as_str()], written) {
             Ok(literal) => Some((fhir_type(key), literal)),
             Err(wanted) => {
-                let message = format!("this is no {}", fhir_type(key));
+                let message = format!("{} is no {}", shown(written), fhir_type(key));
                 self.error(Code::BadConstant, &at, message, format!("write {wanted}"));
                 None
             }
@@ -100,6 +100,11 @@ fn fhir_type(key: &str) -> String {
     let mut letters = key.trim_start_matches("value").chars();
     let first = letters.next().map(|letter| letter.to_ascii_lowercase());
     first.into_iter().chain(letters).collect()
+}
+
+/// A value as it is written, if it is short.
+fn shown(written: &str) -> String {
+    if written.len() <= 40 { format!("`{written}`") } else { "this".to_owned() }
 }
 
 /// A constant's value; else what has to be written.

@@ -80,7 +80,8 @@ pub(super) fn read(text: &str, origin: &str) -> (Option<View>, Vec<Diagnostic>) 
             let (line, column) = (error.line().max(1), error.column().max(1));
             let region = crate::diagnostics::Region { line, column, end_line: line, end_column: column + 1 };
             let told = error.to_string();
-            let message = told.rsplit_once(" at line ").map_or(told.as_str(), |(message, _)| message);
+            let told = told.rsplit_once(" at line ").map_or(told.as_str(), |(message, _)| message);
+            let message = format!("this is no JSON: {told}");
             let mistake = Diagnostic::error(Code::NotJson, "", message, "mend the JSON there, or just before");
             reader.list.push(Diagnostic { region: Some(region), ..mistake });
             None
@@ -237,7 +238,10 @@ impl Reader<'_> {
         match parse(text) {
             Ok(expression) => Some(Path { text: text.to_owned(), expression, pointer }),
             Err(error) => {
-                let cure = "mend the path there, or just before";
+                let cure = match text.get(error.span.clone()) {
+                    Some("\"") => "a text stands in single quotes: 'x'",
+                    _ => "mend the path there, or just before",
+                };
                 let place = Some((text.to_owned(), error.span));
                 self.list.push(Diagnostic { place, ..Diagnostic::error(Code::BadPath, pointer, error.message, cure) });
                 None
