@@ -9,7 +9,7 @@ use arrow::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use crate::{Plan, number::Decimal, parse_view};
+use crate::{Plan, diagnostics::value_at, number::Decimal, parse_view};
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,18 +50,24 @@ impl FileReport {
 pub fn run_file(text: &str) -> Result<FileReport, serde_json::Error> {
     let file: Value = serde_json::from_str(text)?;
     let list = |key: &str| file.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let resources: Vec<String> = list("resources").iter().map(ToString::to_string).collect();
+    // As they are written: 1.50 is not 1.5 where the precision counts.
+    let written = |pointer: String| value_at(text, &pointer).unwrap_or("null").to_owned();
+    let resources: Vec<String> =
+        (0..list("resources").len()).map(|place| written(format!("/resources/{place}"))).collect();
     let title = |value: &Value| value.get("title").and_then(Value::as_str).unwrap_or_default().to_owned();
     let tests = list("tests")
         .iter()
-        .map(|test| TestReport { name: title(test), failure: run_test(test, &resources).err() })
+        .enumerate()
+        .map(|(place, test)| {
+            let view = test.get("view").map(|_| written(format!("/tests/{place}/view")));
+            TestReport { name: title(test), failure: run_test(test, view.as_deref(), &resources).err() }
+        })
         .collect();
     Ok(FileReport { title: title(&file), tests })
 }
 
-fn run_test(test: &Value, resources: &[String]) -> Result<(), String> {
-    let view = test.get("view").ok_or("the test has no view")?;
-    let result = flatten(view, resources);
+fn run_test(test: &Value, view: Option<&str>, resources: &[String]) -> Result<(), String> {
+    let result = flatten(view.ok_or("the test has no view")?, resources);
     if test.get("expectError").and_then(Value::as_bool) == Some(true) {
         return result.err().map(|_| ()).ok_or_else(|| "an error was expected".into());
     }
@@ -86,7 +92,8 @@ fn run_test(test: &Value, resources: &[String]) -> Result<(), String> {
 /// The same rows in any order.
 fn same_rows(mut rows: Vec<Value>, expected: &[Value]) -> Result<(), String> {
     for wanted in expected {
-        let Some(place) = rows.iter().position(|row| row == wanted) else {
+        let wanted = plain(wanted.clone());
+        let Some(place) = rows.iter().position(|row| *row == wanted) else {
             return Err(format!("the row {wanted} is missing among {}", Value::from(rows)));
         };
         rows.swap_remove(place);
@@ -94,8 +101,21 @@ fn same_rows(mut rows: Vec<Value>, expected: &[Value]) -> Result<(), String> {
     if rows.is_empty() { Ok(()) } else { Err(format!("these rows are too many: {}", Value::from(rows))) }
 }
 
-fn flatten(view: &Value, resources: &[String]) -> Result<(Vec<String>, Vec<Value>), String> {
-    let view = parse_view(&view.to_string(), "view").map_err(|wrong| wrong.to_string())?;
+/// 5.0 and 5 are one number, but not one JSON value: the second stands for both.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(plain).collect(),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, value)| (name, plain(value))).collect()),
+        Value::Number(number) => {
+            let whole = Decimal::parse(&number.to_string()).and_then(Decimal::to_i64);
+            whole.map_or(Value::Number(number), Value::from)
+        }
+        other => other,
+    }
+}
+
+fn flatten(view: &str, resources: &[String]) -> Result<(Vec<String>, Vec<Value>), String> {
+    let view = parse_view(view, "view").map_err(|wrong| wrong.to_string())?;
     let plan = Plan::compile(std::slice::from_ref(&view)).map_err(|wrong| wrong.to_string())?;
     let mut flattener = plan.flattener();
     for resource in resources {
@@ -143,7 +163,6 @@ fn value_of(column: &dyn Array, row: usize, decimal: bool) -> Result<Value, Stri
         _ => {
             let text = array_value_to_string(column, row).map_err(|error| error.to_string())?;
             let number = Decimal::parse(&text).filter(|_| decimal);
-            // 5.0 and 5 are one number, but not one JSON value.
             match number.map(|number| number.to_i64().map_or_else(|| number.to_string(), |whole| whole.to_string())) {
                 Some(digits) => serde_json::from_str(&digits).map_err(|error| error.to_string())?,
                 None => Value::from(text),
@@ -168,5 +187,30 @@ mod tests {
         let passed: Vec<bool> = report.tests.iter().map(|test| test.failure.is_none()).collect();
         assert_eq!(passed, [true, false, false, false, false]);
         assert_eq!(report.to_json()["tests"][0]["result"]["passed"], true);
+    }
+
+    #[test]
+    fn digits_are_those_that_the_file_has() {
+        let view = |path: &str| {
+            format!(
+                r#"{{"resource": "Observation", "select": [{{"column": [{{"name": "v", "path": "{path}", "type": "decimal"}}]}}], "constant": [{{"name": "c", "valueDecimal": 2.50}}]}}"#
+            )
+        };
+        let test = |path: &str, expected: &str| {
+            format!(r#"{{"title": "{path}", "view": {}, "expect": [{{"v": {expected}}}]}}"#, view(path))
+        };
+        let value = "value.ofType(Quantity).value";
+        let tests = [
+            test(value, "1.5"),
+            test(&format!("{value}.lowBoundary()"), "1.495"),
+            test("%c.highBoundary()", "2.505"),
+            test(&format!("{value} * 2"), "3.0"),
+            test(&format!("{value} * 4"), "6"),
+        ];
+        let resource = r#"{"resourceType": "Observation", "valueQuantity": {"value": 1.50}}"#;
+        let file = format!(r#"{{"title": "t", "resources": [{resource}], "tests": [{}]}}"#, tests.join(","));
+        for test in run_file(&file).unwrap().tests {
+            assert_eq!(test.failure, None, "{}", test.name);
+        }
     }
 }

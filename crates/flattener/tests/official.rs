@@ -26,3 +26,18 @@ fn all_official_tests_pass() {
     assert!(failed.is_empty(), "{} of {count} fail:\n{}", failed.len(), failed.join("\n"));
     assert!(count >= 144, "{count} tests found, there are 144");
 }
+
+/// Tests in the form of the official ones, of what those leave open.
+#[test]
+fn our_own_tests_pass() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        for test in run_file(&fs::read_to_string(&path).unwrap()).unwrap().tests {
+            assert!(test.failure.is_none(), "{}: {}: {}", path.display(), test.name, test.failure.unwrap());
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "{count} tests");
+}
