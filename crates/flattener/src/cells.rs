@@ -68,7 +68,7 @@ impl Evaluator<'_> {
                 for place in places {
                     let filling = self.fill(cell, source, place, gathered, items);
                     fillings.push(filling.unwrap_or_else(|fail| {
-                        refused.push((place.root, fail.message));
+                        refuse(refused, place.root, fail);
                         Filling::Nothing
                     }));
                 }
@@ -80,7 +80,7 @@ impl Evaluator<'_> {
     fn only(&self, chain: &Chain, place: &Place, cell: &Cell, refused: &mut Vec<Refused>) -> u32 {
         match chain.only(self, place.root, place.node) {
             SEVERAL => {
-                refused.push((place.root, several(cell).message));
+                refuse(refused, place.root, several(cell));
                 NONE
             }
             found => found,
@@ -119,6 +119,13 @@ impl Evaluator<'_> {
             }
             _ => Ok(Filling::Items(number(start), number(items.len()))),
         }
+    }
+}
+
+/// Notes a resource, but not again for each of its places.
+fn refuse(refused: &mut Vec<Refused>, root: u32, fail: Fail) {
+    if refused.last().is_none_or(|(last, _)| *last != root) {
+        refused.push((root, fail.message));
     }
 }
 
