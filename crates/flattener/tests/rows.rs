@@ -405,3 +405,38 @@ fn what_a_filter_or_an_iteration_cannot_judge_stays() {
         }
     }
 }
+
+proptest::proptest! {
+    /// Whatever stands in a list, each element that passes has its row, and each that nobody can judge has one, counted.
+    #[test]
+    fn no_element_of_another_type_loses_a_row(places in proptest::collection::vec(0_usize..9, 0..12)) {
+        // An element, whether it passes `rank > 1`, and whether that cannot be told.
+        const ELEMENTS: [(&str, bool, bool); 9] = [
+            (r#"{"rank":1,"value":"a"}"#, false, false),
+            (r#"{"rank":2,"value":"b"}"#, true, false),
+            (r#"{"value":"no rank"}"#, false, false),
+            (r#"{"rank":3}"#, true, false),
+            (r#"{"rank":"x","value":"c"}"#, false, true),
+            (r#"{"rank":{"of":1}}"#, false, true),
+            (r#""text""#, false, true),
+            ("7", false, true),
+            ("null", false, false),
+        ];
+        let chosen: Vec<_> = places.iter().map(|place| ELEMENTS[*place]).collect();
+        let list: Vec<&str> = chosen.iter().map(|(text, ..)| *text).collect();
+        let resource = format!(r#"{{"resourceType":"Practitioner","id":"1","telecom":[{}]}}"#, list.join(","));
+        let count = |of: fn(&(&str, bool, bool)) -> bool| chosen.iter().filter(|one| of(one)).count();
+        let (passing, unclear) = (count(|(_, passes, _)| *passes), count(|(.., unclear)| *unclear));
+        let id = format!(r#"{{"column":[{}]}}"#, column("id", "id"));
+        let columns = column("v", "value");
+
+        let (rows, casts, _) = odd(&resource, &format!(r#"{id},{{"forEach":"telecom.where(rank > 1)","column":[{columns}]}}"#), "");
+        proptest::prop_assert_eq!((rows.len(), casts), (passing + unclear, vec![0, unclear as u64]), "{}", resource);
+
+        // Without a condition each element that there is has its row; those that are none have no value.
+        let (rows, casts, _) = odd(&resource, &format!(r#"{id},{{"forEach":"telecom","column":[{columns}]}}"#), "");
+        let plain = count(|(text, ..)| !text.starts_with('{') && *text != "null");
+        let there = count(|(text, ..)| *text != "null");
+        proptest::prop_assert_eq!((rows.len(), casts), (there, vec![0, plain as u64]), "{}", resource);
+    }
+}

@@ -12,6 +12,9 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
         {"name":"all","path":"descendants().count()"},{"name":"name","path":"name","collection":true},
         {"name":"active","path":"active","type":"boolean"},{"name":"birth","path":"multipleBirth.ofType(integer)"}]},
       {"forEachOrNull":"name","column":[{"name":"given","path":"given.join(' ')"}]},
+      {"column":[{"name":"why","path":"name.given.select(extension('x').value.ofType(string)).first()"},
+        {"name":"beside","path":"birthDate.first().id"}]},
+      {"forEachOrNull":"telecom.where(rank > 1)","column":[{"name":"rank","path":"rank + 1"},{"name":"of","path":"system"}]},
       {"repeat":["contact.extension"],"column":[{"name":"url","path":"url"}]}]}"#;
     Plan::compile(&[parse_view(view, "fuzz").expect("the view is right")]).expect("the view compiles")
 });
