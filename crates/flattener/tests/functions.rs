@@ -258,6 +258,11 @@ fn texts() {
         ("'abc'.replace('', 'x')", "xaxbxcx"),
         ("telecom.value.first().replaceMatches('[^0-9]', '')", "0355556473"),
         ("'30-11'.replaceMatches('(\\\\d+)-(\\\\d+)', '$2/$1')", "11/30"),
+        // A group's number ends where no group has it.
+        ("'abc'.replaceMatches('(a)', '$1x')", "axbc"),
+        ("'abc'.replaceMatches('(a)(b)', '$2$10$$')", "ba0$c"),
+        ("'abc'.replaceMatches('(?<one>a)', '${one}$9')", "a$9bc"),
+        ("'a b'.replaceMatches(' ', '$')", "a$b"),
         ("identifier.value.first().matches('^\\\\d{10}$')", "true"),
         ("'abc'.matches({})", "-"),
         ("'abc'.replaceMatches('', 'x')", "abc"),

@@ -355,7 +355,7 @@ impl Compiler<'_> {
             return Ok(match arguments.get(1) {
                 None => (Operation::Matches { of, pattern }, Shape::of(Type::Boolean)),
                 Some(with) => {
-                    let with = self.constant_text(here, with, "replaceMatches()")?;
+                    let with = substitution(&self.constant_text(here, with, "replaceMatches()")?, &pattern);
                     (Operation::ReplaceMatches { of, pattern, with }, Shape::of(Type::String))
                 }
             });
@@ -568,6 +568,33 @@ impl Compiler<'_> {
             )
         })
     }
+}
+
+/// A substitution in the crate's own notation: `$1x` is the first group and an x, and not a group named `1x`.
+fn substitution(text: &str, pattern: &Regex) -> String {
+    let (mut with, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('$') {
+        with.push_str(before);
+        // As many digits as make the number of a group.
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let known = |digits: &usize| after[..*digits].parse().is_ok_and(|group: usize| group < pattern.captures_len());
+        let group = (1..=digits).rev().find(known);
+        rest = match group {
+            Some(digits) => {
+                with.push_str(&format!("${{{}}}", &after[..digits]));
+                &after[digits..]
+            }
+            None if after.starts_with('{') => {
+                with.push('$');
+                after
+            }
+            None => {
+                with.push_str("$$");
+                after.strip_prefix('$').unwrap_or(after)
+            }
+        };
+    }
+    with + rest
 }
 
 /// What a function stands behind.
