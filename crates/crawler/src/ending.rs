@@ -158,6 +158,12 @@ impl Evidence {
         Some((self.unique as f64 / total as f64).min(1.0))
     }
 
+    /// Whether more has come than the server counts, by more than what is tolerated: its count is of something else.
+    #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no more than 52 bits")]
+    fn is_undercounted(&self) -> bool {
+        self.server_total.is_some_and(|total| (total as f64) < self.min_coverage * self.unique as f64)
+    }
+
     /// Ids as a share of all that came and may have been one: what is in the quarantine is missing, too, where no count
     /// says how much there should be.
     #[allow(clippy::cast_precision_loss, reason = "a share of a count needs no more than 52 bits")]
@@ -192,7 +198,11 @@ pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedB
             Closure::Closed => false,
             Closure::Bounded => !evidence.sources_whole,
             // Only the server's count can show that the values which were asked for are all that there are.
-            Closure::Open => evidence.server_total.is_none() || (coverage.is_none() && evidence.unique > 0),
+            Closure::Open => {
+                evidence.server_total.is_none()
+                    || (coverage.is_none() && evidence.unique > 0)
+                    || evidence.is_undercounted()
+            }
         };
     let status = match (short || unproven, evidence.unique) {
         (true, _) => Status::Partial,
@@ -317,6 +327,7 @@ mod tests {
             (Closure::Open, Some(0), true, Status::Partial),
             (Closure::Open, Some(9), true, Status::Partial),
             (Closure::Open, Some(4), false, Status::Complete),
+            (Closure::Open, Some(3), false, Status::Partial),
             (Closure::Bounded, None, false, Status::Partial),
             (Closure::Bounded, None, true, Status::Complete),
             (Closure::Bounded, Some(9), true, Status::Partial),

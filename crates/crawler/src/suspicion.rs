@@ -76,6 +76,10 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     if end.errored {
         return Some(Doubt::new(EndedBy::Error, true));
     }
+    if end.seen == 0 && !end.only_page {
+        // Pages that lead on and hold nothing.
+        return Some(Doubt::new(EndedBy::NoNewIds, false));
+    }
     let counts = [Some(end.seen), end.total];
     let any = |is: &dyn Fn(u64) -> bool| counts.into_iter().flatten().any(is);
     if any(&|count| Some(count) == end.cap) {
@@ -117,8 +121,9 @@ pub(crate) enum Order {
     Descending,
 }
 
-/// Entries to look at of each end: many enough that they are not all held by chance, few enough for any server.
-const LOOKED_AT: &str = "20";
+/// Entries to look at of each end: many enough that they are not all held by chance, few enough for any server, those
+/// included that answer nothing else than small pages.
+const LOOKED_AT: &str = "10";
 
 /// The search for one end of what `search` finds.
 pub(crate) fn end_of(search: &str, order: Order) -> String {
@@ -225,6 +230,7 @@ mod tests {
             (End { whole: true, seen: 99, total: Some(99), ..plain }, Some((Cap, false))),
             (End { whole: true, seen: 49, total: Some(49), only_page: true, ..plain }, None),
             (End { errored: true, ..plain }, Some((EndedBy::Error, true))),
+            (End { seen: 0, total: None, ..plain }, Some((EndedBy::NoNewIds, false))),
             (End { seen: 1_234, total: Some(1_234), ..plain }, Some((Cap, false))),
             (End { seen: 150, total: None, last_full: true, ..plain }, Some((ShortPageWithoutNext, true))),
             (End { seen: 150, total: Some(150), last_full: true, ..plain }, None),
@@ -262,9 +268,9 @@ mod tests {
 
     #[test]
     fn an_end_keeps_the_filter_of_its_search() {
-        assert_eq!(end_of("Location", Order::Ascending), "Location?_sort=_id&_count=20");
+        assert_eq!(end_of("Location", Order::Ascending), "Location?_sort=_id&_count=10");
         let search = "Location?address-state=PA&_sort=_lastUpdated&_count=500";
-        assert_eq!(end_of(search, Order::Descending), "Location?address-state=PA&_sort=-_id&_count=20");
+        assert_eq!(end_of(search, Order::Descending), "Location?address-state=PA&_sort=-_id&_count=10");
     }
 
     #[test]

@@ -2,11 +2,17 @@
 
 use std::collections::HashSet;
 
-use super::{Crawl, ResourcePlan, search_of};
+use super::{
+    Crawl, ResourcePlan,
+    first::{EVER, matches_of},
+    search_of,
+    sweep::RETRIES_OF_A_PROBE,
+};
 use crate::{
-    retry::FetchError,
+    judgement::{Refusal, RefusalKind},
+    retry::{FetchError, Fetched},
     store::Store,
-    strategy::Strategy,
+    strategy::{Bucket, Strategy},
     suspicion::{self, Order},
     transport::Transport,
 };
@@ -19,21 +25,63 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// resources that these have not brought: windows of time hold nothing without a stamp, a list of references may be
     /// read to its first element only, an `_include` ignored. Two requests; a server that does not answer them shows
     /// nothing. `None` where the crawl was stopped.
-    pub(super) async fn shows_more(&self, plan: &ResourcePlan) -> Result<Option<bool>, S::Error> {
-        let looks = plan.whole_type && !matches!(plan.strategy, Strategy::Bare | Strategy::Include { .. });
-        let search = search_of(plan);
-        for order in [Order::Descending, Order::Ascending].into_iter().filter(|_| looks) {
-            let page = match self.probe(&suspicion::end_of(&search, order)).await {
-                Ok(page) => page,
+    /// `is_counted` says that the server's own count agrees with what came: then one or two that are not held may be of
+    /// rows that were made in the meantime.
+    pub(super) async fn shows_more(&self, plan: &ResourcePlan, is_counted: bool) -> Result<Option<bool>, S::Error> {
+        let name = &plan.resource_type;
+        if !plan.whole_type || matches!(plan.strategy, Strategy::Bare | Strategy::Include { .. }) {
+            return Ok(Some(false));
+        }
+        let (search, proof) = (search_of(plan), if is_counted { 3 } else { 1 });
+        let is_empty = self.store.counts(name).await?.received == 0;
+        for order in [Order::Descending, Order::Ascending] {
+            match self.end(&Bucket::All, &search, order, RETRIES_OF_A_PROBE).await {
+                Ok(page) if is_empty && matches_of(&page, name) > 0 => return Ok(Some(true)),
+                Ok(page) => {
+                    let seen = suspicion::ids(&page.page, name).into_iter().collect();
+                    if self.are_missing(name, seen, proof).await? {
+                        return Ok(Some(true));
+                    }
+                }
                 Err(FetchError::Cancelled) => return Ok(None),
-                Err(_) => continue,
-            };
-            let seen = suspicion::ids(&page.page, &plan.resource_type).into_iter().collect();
-            if self.are_missing(&plan.resource_type, seen, 1).await? {
-                return Ok(Some(true));
+                Err(_) => {}
             }
         }
+        if is_empty {
+            // The smallest question of all.
+            return Ok(match self.probe(&suspicion::with(&search, &[("_count", "1")])).await {
+                Ok(page) => Some(matches_of(&page, name) > 0),
+                Err(FetchError::Cancelled) => None,
+                Err(_) => Some(false),
+            });
+        }
         Ok(Some(false))
+    }
+
+    /// One end of what a search finds. Where the server wants a filter, it gets one that leaves nothing out.
+    pub(super) async fn end(
+        &self,
+        bucket: &Bucket,
+        search: &str,
+        order: Order,
+        retries: u32,
+    ) -> Result<Fetched, FetchError> {
+        let search = suspicion::end_of(search, order);
+        let answer = match self.search_within(bucket, &search, retries).await {
+            // A page of another kind now and then must not hide what is there.
+            Err(FetchError::Refused(Refusal { kind: RefusalKind::NotFhir, .. })) => {
+                self.search_within(bucket, &search, retries).await
+            }
+            answer => answer,
+        };
+        match answer {
+            Err(FetchError::Refused(refusal))
+                if matches!(refusal.kind, RefusalKind::Search | RefusalKind::TooLarge) && !search.contains(EVER.0) =>
+            {
+                self.search_within(bucket, &suspicion::with(&search, &[EVER]), retries).await
+            }
+            answer => answer,
+        }
     }
 
     /// Whether so many of these ids are not held.

@@ -19,7 +19,7 @@ use crate::{
 const SMALLER_PAGES: [u32; 2] = [100, 10];
 
 /// The search to try when a server refuses one without a filter (habit 11): everything since before there was FHIR.
-const EVER: (&str, &str) = ("_lastUpdated", "ge1900-01-01");
+pub(super) const EVER: (&str, &str) = ("_lastUpdated", "ge1900-01-01");
 
 /// Page sizes below the one asked for that are worth a try. What a server gives unasked is more than the smallest.
 pub(super) fn smaller(asked: Option<u32>) -> impl Iterator<Item = u32> {
@@ -99,6 +99,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         } else if asked.is_some() {
             rungs.push((suspicion::without(&text, "_count"), Some(0)));
         }
+        let (mut confirmed, mut contradiction) = (false, None);
         for (rung, size) in rungs {
             match self.search(bucket, &rung).await {
                 Ok(page) if found_by(&page, plan) > 0 => {
@@ -113,11 +114,24 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                     }
                     return Ok(page);
                 }
+                // What is of another type is no sign that there is nothing: that is for whoever reads the page to say.
+                Ok(page) if first.is_ok() && !page.page.entries.is_empty() => return Ok(page),
                 Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(stop),
-                _ => {}
+                Ok(_) => confirmed = true,
+                Err(FetchError::Refused(refusal))
+                    if matches!(refusal.kind, RefusalKind::Unauthorized | RefusalKind::Forbidden) =>
+                {
+                    return Err(FetchError::Refused(refusal));
+                }
+                Err(FetchError::Refused(refusal)) => contradiction = Some(FetchError::Refused(refusal)),
+                Err(FetchError::Unavailable { .. }) => {}
             }
         }
-        self.counted(task, bucket, first).await
+        match contradiction {
+            // A zero where every other question is refused is no zero.
+            Some(refused) if first.is_ok() && !confirmed => Err(refused),
+            _ => self.counted(task, bucket, first).await,
+        }
     }
 
     /// The first page of a search that has found nothing, with the server's count of what it should have found.
@@ -139,8 +153,17 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     }
 
     pub(super) async fn search(&self, bucket: &Bucket, search: &str) -> Result<Fetched, FetchError> {
+        self.search_within(bucket, search, self.limits.max_retries).await
+    }
+
+    pub(super) async fn search_within(
+        &self,
+        bucket: &Bucket,
+        search: &str,
+        retries: u32,
+    ) -> Result<Fetched, FetchError> {
         match self.source.absolute(search) {
-            Ok(url) => self.fetcher(bucket).page(&url).await,
+            Ok(url) => self.fetcher(bucket).page_within(&url, retries).await,
             Err(_) => Err(FetchError::Refused(gone())),
         }
     }

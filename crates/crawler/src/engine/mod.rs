@@ -279,9 +279,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             endings.push(EndedBy::Interrupted);
         }
         let (mut status, mut ended_by) = judge(&endings, &evidence);
-        if matches!(status, Status::Complete | Status::Empty) && !(summary.counted_whole && status == Status::Complete)
-        {
-            match self.shows_more(plan).await? {
+        if matches!(status, Status::Complete | Status::Empty) {
+            match self.shows_more(plan, summary.counted_whole && status == Status::Complete).await? {
                 Some(more) => evidence.more_is_seen = more,
                 None => endings.push(EndedBy::Interrupted),
             }

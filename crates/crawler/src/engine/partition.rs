@@ -211,6 +211,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             FetchError::Unavailable { answered, .. } => *answered,
             _ => false,
         };
+        // A share that has begun and found nothing is not too large.
+        let too_much = too_much && (drive.trail.is_empty() || drive.found);
         if !too_much || drive.task.no_refusal_splits.load(Ordering::Relaxed) {
             return Ok(false);
         }
@@ -476,6 +478,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             Paging::Links => paging::next(&self.source, &page.page, &page.url, &drive.trail, self.limits.max_pages),
             Paging::Offset(offset) => {
                 let entries = page.page.entry_slots as u64;
+                let matches = matches - repeated_on(&page.page, &plan.resource_type);
                 let counted = Counted { matches, entries, asked: asked.map(u64::from), total };
                 paging::next_offset(offset, &counted, &page.url, &drive.trail, self.limits.max_pages)
             }
@@ -502,10 +505,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 }
             }
         }
-        let incomplete = matches!(
-            step,
-            Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink | EndedBy::PageLimit)
-        );
+        let incomplete =
+            matches!(step, Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink));
         // A share in which nothing was found is not worth it.
         if incomplete && seen > 0 && !drive.parts(false).is_empty() {
             step = Step::End(EndedBy::Split);
@@ -525,11 +526,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
         let mut disproved = true;
         for order in [Order::Descending, Order::Ascending] {
-            let Ok(page) = self.search(drive.bucket, &suspicion::end_of(&search, order)).await else {
+            let Ok(page) = self.end(drive.bucket, &search, order, self.limits.max_retries).await else {
                 disproved = false;
                 continue;
             };
             let ids = suspicion::ids(&page.page, resource_type);
+            if ids.is_empty() && holds_strangers(&page.page, resource_type) {
+                return Ok(Some(doubt.ended_by));
+            }
             disproved &= suspicion::is_in_order(&ids, order);
             let mut missing: HashSet<&str> = ids.into_iter().collect();
             // The last page is not committed yet.
@@ -585,6 +589,12 @@ fn is_lost(error: &FetchError) -> bool {
 /// A search is answered by a Bundle: one resource, whatever it is, is not what was asked for.
 fn no_bundle() -> Refusal {
     Refusal { kind: RefusalKind::NotFhir, message: "the answer to a search is a resource, and no Bundle".into() }
+}
+
+/// Matches of a page whose ids have come on it before, as other versions.
+fn repeated_on(page: &Page, resource_type: &str) -> u64 {
+    let ids = suspicion::ids(page, resource_type);
+    (ids.len() - ids.iter().collect::<HashSet<_>>().len()) as u64
 }
 
 /// Whether a page holds matches that are of another type than was asked for.

@@ -43,7 +43,7 @@ pub(super) const EMPTY_PAGES_AGAIN: u32 = 3;
 const BY_ID: (&str, &str) = ("_sort", "_id");
 
 /// Retries of a request that only asks how things are, such as a count: it is no loss if it fails.
-const RETRIES_OF_A_PROBE: u32 = 1;
+pub(super) const RETRIES_OF_A_PROBE: u32 = 1;
 
 /// A type being crawled, and what its partitions have learned of the server.
 pub(super) struct Task<'p> {
@@ -235,33 +235,34 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// Whether the server heeds the strategy's parameter, and whether its totals do.
     async fn heeds(&self, task: &Task<'_>) -> Result<bool, Stop> {
         let plan = task.plan;
-        let Some((param, value)) = plan.strategy.control() else { return Ok(true) };
-        let control = suspicion::with(&search(plan, &Bucket::All, Some(1)), &[(&param, &value)]);
-        match self.probe(&control).await {
-            Ok(page) if matches_of(&page, &plan.resource_type) > 0 => {
-                tracing::warn!(
-                    resource_type = plan.resource_type,
-                    param,
-                    "the server ignores this parameter: one search for everything"
-                );
-                Ok(false)
-            }
-            Ok(page) => {
-                if page.page.total.is_some_and(|total| total > 0) {
+        let name = &plan.resource_type;
+        for control in plan.strategy.controls() {
+            let control: Vec<_> = control.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            // Without a page size: a server that does not know that parameter would refuse for it.
+            match self.probe(&suspicion::with(&search(plan, &Bucket::All, None), &control)).await {
+                Ok(page) if matches_of(&page, name) > 0 => {
                     tracing::warn!(
-                        resource_type = plan.resource_type,
-                        param,
+                        resource_type = name,
+                        param = control[0].0,
+                        "the server ignores this parameter: one search for everything"
+                    );
+                    return Ok(false);
+                }
+                Ok(page) if page.page.total.is_some_and(|total| total > 0) => {
+                    tracing::warn!(
+                        resource_type = name,
+                        param = control[0].0,
                         "the server's totals ignore this parameter"
                     );
                     task.blind_totals.store(true, Ordering::Relaxed);
                 }
-                Ok(true)
+                Err(FetchError::Cancelled) => return Err(Stop::Cancelled),
+                Err(FetchError::Later { not_before, reason }) => return Err(Stop::Later(not_before, reason)),
+                // Refused or not answered: the searches themselves will tell.
+                _ => {}
             }
-            Err(FetchError::Cancelled) => Err(Stop::Cancelled),
-            Err(FetchError::Later { not_before, reason }) => Err(Stop::Later(not_before, reason)),
-            // Refused or not answered: the searches themselves will tell.
-            Err(_) => Ok(true),
         }
+        Ok(true)
     }
 
     /// Makes further partitions; `false` where there is nothing left to make them from.

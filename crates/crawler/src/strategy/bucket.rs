@@ -11,6 +11,10 @@ pub const IMPOSSIBLE: &str = "zzqxfhirvestnone";
 /// The longest beginning of a name: what still finds too much then is not split further.
 const LONGEST_PREFIX: usize = 12;
 
+/// Beginnings of names of this length are not split further where the server refuses them: some want three characters,
+/// and each more would be thirty times as many questions.
+const LONGEST_REFUSED: usize = 3;
+
 /// Characters inside of names besides letters and digits.
 const INSIDE_NAMES: &str = " '-.";
 
@@ -199,7 +203,8 @@ impl Bucket {
                 Some(Self::Prefix { text: std::iter::repeat_n(last, LONGEST_PREFIX).collect() })
             }
             (Self::Window { .. }, _) => {
-                Some(Self::Window { from: Some(LONG_AGO), to: Some(LONG_AGO + 1), refusals: REFUSALS })
+                let [long_ago, _] = seconds_without_rows();
+                Some(long_ago)
             }
             _ => None,
         }
@@ -211,6 +216,7 @@ impl Bucket {
     pub fn may_split_after_refusal(&self) -> bool {
         match self {
             Self::Window { refusals, .. } => *refusals < REFUSALS,
+            Self::Prefix { text } => text.chars().count() < LONGEST_REFUSED,
             _ => true,
         }
     }
@@ -221,6 +227,13 @@ const REFUSALS: u32 = 11;
 const DAY: i64 = 24 * 60 * 60;
 /// 1900-01-01.
 const LONG_AGO: i64 = -2_208_988_800;
+/// 2200-01-01.
+const FAR_AHEAD: i64 = 7_258_118_400;
+
+/// Windows that hold nothing.
+pub(super) fn seconds_without_rows() -> [Bucket; 2] {
+    [LONG_AGO, FAR_AHEAD].map(|from| Bucket::Window { from: Some(from), to: Some(from + 1), refusals: REFUSALS })
+}
 
 fn instant(seconds: i64) -> String {
     DateTime::<Utc>::from_timestamp(seconds, 0)

@@ -206,19 +206,21 @@ impl Strategy {
         }
     }
 
-    /// A search that must find nothing if the server heeds the strategy's parameter: many ignore parameters that they
-    /// do not know, and would give everything for each partition (habit 24 of the crawling notes).
+    /// Searches that must find nothing if the server heeds the strategy's parameter: many ignore parameters that they
+    /// do not know, and would give everything for each partition (habit 24 of the crawling notes). Some heed one of two
+    /// bounds only: a second long ago and one far ahead tell both kinds.
     #[must_use]
-    pub fn control(&self) -> Option<(String, String)> {
+    pub fn controls(&self) -> Vec<Vec<(String, String)>> {
         match self {
-            Self::Values { param, .. } | Self::Prefix { param, .. } => Some((param.clone(), IMPOSSIBLE.to_owned())),
+            Self::Values { param, .. } | Self::Prefix { param, .. } => {
+                vec![vec![(param.clone(), IMPOSSIBLE.to_owned())]]
+            }
             Self::IdChain { param, from, as_reference, .. } => {
                 let prefix = if *as_reference { format!("{from}/") } else { String::new() };
-                Some((param.clone(), format!("{prefix}{IMPOSSIBLE}")))
+                vec![vec![(param.clone(), format!("{prefix}{IMPOSSIBLE}"))]]
             }
-            // Before there was FHIR.
-            Self::DateRange { param, .. } => Some((param.clone(), "lt1900-01-01T00:00:00Z".to_owned())),
-            _ => None,
+            Self::DateRange { .. } => bucket::seconds_without_rows().iter().map(|window| window.params(self)).collect(),
+            _ => Vec::new(),
         }
     }
 

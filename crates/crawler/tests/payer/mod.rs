@@ -209,7 +209,7 @@ pub(crate) fn good(asked: &Asked) -> Answer {
 }
 
 /// Requests that are answered: a crawl without end has to come to one in a test.
-const MOST_ANSWERED: usize = 10_000;
+const MOST_ANSWERED: usize = 15_000;
 
 /// What spoils an answer to a question.
 pub(crate) type Habit = fn(&Asked, Answer) -> Answer;
