@@ -59,13 +59,24 @@ impl Trie {
 
     /// Keeps everything of a known name below a node, however deep.
     pub(crate) fn repeat(&mut self, node: u32) {
-        // What was already known of the node stays known: its names are among the names.
-        self.nodes[node as usize].recursive = true;
+        // What was already known below it stays known: its names are among the names, and how it is kept is how all is.
+        let (whole, paired) = self.below(node);
+        let node = &mut self.nodes[node as usize];
+        (node.recursive, node.whole, node.paired) = (true, whole, paired);
+    }
+
+    /// Whether a node, or one below it, keeps names that no path knows, and whether one is paired.
+    fn below(&self, node: u32) -> (bool, bool) {
+        let node = &self.nodes[node as usize];
+        node.children.iter().fold((node.whole, node.paired), |(whole, paired), (_, _, child)| {
+            let (more, others) = self.below(*child);
+            (whole || more, paired || others)
+        })
     }
 
     /// Keeps everything below a node, whatever its name.
     pub(crate) fn whole(&mut self, node: u32) {
-        self.nodes[node as usize].recursive = true;
+        self.repeat(node);
         self.nodes[node as usize].whole = true;
     }
 
@@ -90,11 +101,13 @@ impl Trie {
         self.nodes[node as usize].paired
     }
 
-    /// The node above another; none where that has no fixed depth.
+    /// The node above another: itself, where what is below has no fixed depth.
     pub(crate) fn parent(&self, node: u32) -> Option<u32> {
-        let above = self.nodes.iter().position(|above| above.children.iter().any(|(_, _, child)| *child == node))?;
-        let fixed = !self.nodes[above].recursive && !self.nodes[node as usize].recursive;
-        u32::try_from(above).ok().filter(|_| fixed)
+        if self.nodes[node as usize].recursive {
+            return Some(node);
+        }
+        let above = self.nodes.iter().position(|above| above.children.iter().any(|(_, _, child)| *child == node));
+        above.and_then(|above| u32::try_from(above).ok())
     }
 
     /// The name of a number.

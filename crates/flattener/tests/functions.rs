@@ -13,7 +13,7 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true,"birt
   "telecom":[{"system":"phone","value":"(03) 5555 6473","use":"work","rank":1},{"system":"email","value":"p@e.example","rank":2}],
   "identifier":[{"system":"npi","value":1234567893},{"system":"npi","value":"x","period":{"start":"2001-05-06"}}],
   "contact":[{"name":{"family":"du Marché"},"gender":"female"},{"gender":"female","name":{"family":"du Marché"}}],
-  "link":[{"other":{"display":null}},{"other":{}},{"other":{"identifier":null,"display":null}}],
+  "link":[{"other":{"display":null}},{"other":{}},{"other":{"identifier":null,"display":[null]}}],
   "contained":[{"resourceType":"Organization","id":"o","name":"Acme"},{"resourceType":"Practitioner","id":"d"}],
   "extension":[{"url":"q","valueQuantity":{"value":1.50,"unit":"mg"}},{"url":"s","valueString":"text"},{"url":"n","valueDecimal":12.50},
                {"url":"c","valueCoding":{"system":"a","code":"b"}}],
@@ -352,7 +352,7 @@ fn found_by_the_second_opinion() {
         // `repeat()` gives of equal values one (FHIRPath N1, 5.2.3): the two contacts are the same.
         ("repeat(contact).count()", "1"),
         ("repeat(contact).gender", "female"),
-        // A field that is null is none: these three are equal.
+        // A field that is null, or a list of nothing, is none: these three are equal.
         ("link.other.distinct().count()", "1"),
     ]);
 }
@@ -419,6 +419,11 @@ fn primitives_have_ids_and_extensions() {
         ("extension('v').value.id", "beside, within"),
         ("extension('v').value.first().id", "beside"),
         ("name.given.count()", "5"),
+        // Wherever `repeat()` and `descendants()` reach as well.
+        ("repeat(name).given.where($this = 'James').extension('x').value.ofType(string)", "X"),
+        ("name.repeat($this).given.where(id = 'g3')", "James"),
+        ("descendants().where(use.empty()).given.where(id = 'only')", "Joe"),
+        ("name.distinct().given.where(id.exists())", "James, Joe"),
     ]
     .into_iter()
     .filter_map(|(path, expected)| match value_in(MASKED, path) {

@@ -243,13 +243,14 @@ impl Evaluator<'_> {
     }
 }
 
-/// A field that is null is none.
+/// A field that is null is none, and so is one that is an empty list.
 fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
+    let nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     match value {
         Value::Object(fields) => {
-            let there = fields.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(there.map(|(name, value)| (name, without_nulls(value))).collect())
+            let clean = fields.into_iter().map(|(name, value)| (name, without_nulls(value)));
+            Value::Object(clean.filter(|(_, value)| !nothing(value)).collect())
         }
         Value::Array(list) => list.into_iter().filter(|value| !value.is_null()).map(without_nulls).collect(),
         other => other,

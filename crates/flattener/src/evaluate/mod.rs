@@ -407,7 +407,9 @@ impl Evaluator<'_> {
     /// Of a primitive the object beside it, at the same place of a list; an element is its own.
     fn beside<'p>(&self, item: Item<'p>, pairs: &[(u32, u32)], visit: Visit<'_, 'p>) -> Result<bool, Fail> {
         let Item::Node(number) = item else { return Ok(true) };
-        let Some((parent, place)) = self.arena.pair_of(number) else { return visit(item) };
+        let (Some((parent, place)), false) = (self.arena.pair_of(number), self.is_object(item)) else {
+            return visit(item);
+        };
         let name = self.arena.node(number).name;
         let Some((_, hidden)) = pairs.iter().find(|(known, _)| *known == name) else { return Ok(true) };
         let mut found = None;

@@ -64,16 +64,18 @@ impl Compiler<'_> {
 
     /// The objects beside those values that are primitives: `given.first().extension(…)`, `$this.id` in a list of texts.
     fn beside_values(&mut self, of: Operation, shape: Shape) -> (Operation, Shape) {
-        let primitive = |place: &Place| place.name != NONE && place.of.is_some_and(elements::is_primitive);
+        // Of what R4 does not tell, nobody knows before a resource is read.
+        let primitive = |place: &Place| place.name != NONE && place.of.is_none_or(elements::is_primitive);
         if !shape.places.iter().any(primitive) {
             return (of, shape);
         }
         let mut found = Shape { many: shape.many, ..Shape::default() };
         let mut pairs = Vec::new();
         for place in &shape.places {
-            if !primitive(place) {
+            if place.of.is_none_or(|of| !elements::is_primitive(of)) {
                 found.places.push(*place);
-            } else if let Some(parent) = self.trie.parent(place.node) {
+            }
+            if let (true, Some(parent)) = (primitive(place), self.trie.parent(place.node)) {
                 let hidden = format!("_{}", self.trie.name_of(place.name));
                 self.reach(&mut found, parent, &hidden, Some("Element"));
                 self.trie.pair(place.node);
