@@ -142,6 +142,40 @@ proptest! {
     }
 }
 
+/// Of one table the rows, the misfits, and which resources are refused.
+type Table = (Vec<Vec<Cell>>, Vec<u64>, Vec<usize>);
+
+/// What a plan makes of resources, table by table.
+fn tables(views: &[serde_json::Value], resources: &[String]) -> Vec<Table> {
+    let views: Vec<_> = views.iter().map(|view| parse_view(&view.to_string(), "view").unwrap()).collect();
+    let mut flattener = Plan::compile(&views).unwrap().flattener();
+    resources.iter().for_each(|resource| flattener.push(resource).unwrap());
+    let failures = flattener.take_failures();
+    let refused = |table| failures.iter().filter(|one| one.table == table).map(|one| one.resource).collect();
+    let batches = flattener.flush().unwrap();
+    let rows = batches.iter().map(|batch| batch.as_ref().map_or_else(Vec::new, cells)).enumerate();
+    rows.map(|(table, rows)| (rows, flattener.counts()[table].casts.clone(), refused(table))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Views of one type are compiled together, and read a resource once: each gives what it gives alone.
+    #[test]
+    fn views_do_not_disturb_each_other(
+        views in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..160), 2..5),
+        resources in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..5),
+    ) {
+        let views: Vec<_> = views.iter().map(|bytes| random::view(&mut Dice::new(bytes))).collect();
+        let resources: Vec<String> =
+            resources.iter().map(|bytes| resource::random(&mut Dice::new(bytes))).collect();
+        let together = tables(&views, &resources);
+        for (view, found) in views.iter().zip(together) {
+            let alone = tables(std::slice::from_ref(view), &resources).remove(0);
+            prop_assert_eq!(found, alone, "{}\n{:?}", view, resources);
+        }
+    }
+}
+
 /// The comparison is worth something: most views give rows, and some of them several.
 #[test]
 fn most_random_views_give_rows() {
