@@ -240,3 +240,30 @@ fn a_reader_that_goes_away_is_no_error() {
         Done::from(child.wait_with_output().unwrap()).expect(0);
     }
 }
+
+/// A payer's flags come as texts, and once a name as a string: no role is missing from the table, and the count says where to look.
+#[test]
+fn values_of_another_type_cost_no_row() {
+    const VIEW: &str = r#"{"resourceType":"ViewDefinition","name":"role","resource":"PractitionerRole","where":[{"path":"active"}],"select":[
+      {"column":[{"name":"id","path":"getResourceKey()"},{"name":"active","path":"active","type":"boolean"}]},
+      {"forEachOrNull":"specialty.coding","column":[{"name":"code","path":"code"}]}]}"#;
+    let home = Home::new();
+    home.write("role.json", VIEW);
+    let roles = [
+        r#"{"resourceType":"PractitionerRole","id":"fine","active":true,"specialty":[{"coding":[{"code":"a"},{"code":"b"}]}]}"#,
+        r#"{"resourceType":"PractitionerRole","id":"left","active":false}"#,
+        r#"{"resourceType":"PractitionerRole","id":"text","active":"true","specialty":[{"coding":[{"code":"c"}]},"Cardiology"]}"#,
+    ];
+    home.write("in.ndjson", &roles.join("\n"));
+    let done = home
+        .run(&["flatten", "--view", "role.json", "--input", "in.ndjson", "--output", "out.ndjson", "--json"])
+        .expect(0);
+    let told: Value = serde_json::from_str(&done.stdout).unwrap();
+    // The flag itself in two rows, the filter that could not use it, and the code of the specialty that is a text.
+    assert_eq!((&told[0]["rows"], &told[0]["failed"], &told[0]["misfits"]), (&4.into(), &0.into(), &4.into()));
+    let text = std::fs::read_to_string(home.path("out.ndjson")).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<(&Value, &Value)> = rows.iter().map(|row| (&row["id"], &row["code"])).collect();
+    let (fine, text, null) = (Value::from("fine"), Value::from("text"), Value::Null);
+    assert_eq!(found, [(&fine, &"a".into()), (&fine, &"b".into()), (&text, &"c".into()), (&text, &null)]);
+}

@@ -29,6 +29,7 @@ pub use binding::{Binding, Member, Sandbox};
 pub use publish::refresh_views_sql;
 pub(crate) use publish::{files_of, render_views_sql as views_sql_text};
 pub use refresh::Refreshed;
+pub(crate) use report::UNJUDGED;
 pub use report::{Exit, NamedFailure, RunReport, TableReport, TableState, judge};
 pub use tables::StoreError;
 pub(crate) use tables::archive_into;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     RunError,
-    report::{RunReport, TableReport, TableState},
+    report::{RunReport, TableReport, TableState, UNJUDGED},
     tables::StagedTable,
 };
 use crate::{
@@ -76,9 +76,6 @@ pub(crate) fn hold(rules: Rules, statuses: &[(&str, Status)], rows: u64, previou
     let shrunk = (rows as f64) < least;
     shrunk.then(|| format!("it has {rows} rows after {previous}: more than max_shrink = {} are gone", rules.max_shrink))
 }
-
-/// Stands among the columns of a report for what `where` met; no column can be called so.
-const UNJUDGED: &str = "(where)";
 
 /// The report of a table that is made.
 pub(crate) fn report(

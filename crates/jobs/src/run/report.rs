@@ -100,6 +100,9 @@ pub enum TableState {
     Skipped,
 }
 
+/// Stands among the columns of a report for what a view's `where` met; no column can be called so.
+pub(crate) const UNJUDGED: &str = "(where)";
+
 /// One table of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableReport {

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use self::judge::{Held, Judge, Look};
 use crate::{
-    run::{RunReport, TableReport, TableState, archive_into},
+    run::{RunReport, TableReport, TableState, UNJUDGED, archive_into},
     views::ViewSet,
 };
 
@@ -50,7 +50,7 @@ pub struct Quality {
 pub struct ColumnQuality {
     /// The table.
     pub table: String,
-    /// The column.
+    /// The column; `(where)` stands for the view's filter.
     pub column: String,
     /// The table's rows.
     pub rows: u64,
@@ -58,7 +58,7 @@ pub struct ColumnQuality {
     pub nulls: u64,
     /// Their share: 0 to 1.
     pub null_share: f64,
-    /// Values that did not fit the column's type, and are among the nulls.
+    /// Values that did not fit the column's type, and are among the nulls; resources that the filter could not judge.
     pub cast_failures: u64,
 }
 
@@ -203,6 +203,7 @@ fn first(
 ) -> Result<(), LakeError> {
     flattened(lake, report, views, looked, Look::First, quality);
     for one in looked.iter_mut() {
+        quality.columns.extend(one.unjudged());
         if one.files.is_empty() {
             let columns = one.judge.columns().iter().cloned().zip(one.judge.nulls.iter().copied());
             quality.columns.extend(columns.map(|(column, nulls)| one.column(column, nulls)));
@@ -298,6 +299,11 @@ fn roles(looked: &[Looked<'_>], held: &Held) -> Option<RoleQuality> {
 }
 
 impl Looked<'_> {
+    /// The resources that a filter could not judge, if there are some, in the place of a column.
+    fn unjudged(&self) -> Option<ColumnQuality> {
+        self.report.casts.contains_key(UNJUDGED).then(|| self.column(UNJUDGED.to_owned(), 0))
+    }
+
     fn column(&self, column: String, nulls: u64) -> ColumnQuality {
         let rows = self.report.rows;
         ColumnQuality {
