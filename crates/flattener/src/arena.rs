@@ -239,7 +239,7 @@ impl Arena {
     }
 
     /// Adds a node after its neighbour `last`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, name: u32, parent: u32, last: &mut u32, value: Value) -> u32 {
         let number = size(self.nodes.len());
         self.nodes.push(Node { name, next: NONE, first_child: NONE, names: 0, value });

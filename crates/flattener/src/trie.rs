@@ -130,7 +130,7 @@ impl Trie {
     }
 
     /// What leads on from a node under a name; `others` are the names that only the resource has.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, of: u32, name: &[u8], others: &mut Vec<String>) -> Option<Found> {
         let node = &self.nodes[of as usize];
         if node.recursive {
@@ -145,6 +145,7 @@ impl Trie {
         })
     }
 
+    #[cold]
     fn find_everywhere(&self, of: u32, name: &[u8], others: &mut Vec<String>) -> Option<Found> {
         let known = self.names.iter().position(|known| known.as_bytes() == name);
         let place = match known {
