@@ -5,13 +5,17 @@
 
 use std::{borrow::Cow, fmt, ops::Range};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{members::Members, outcome::Outcome, resource};
+use crate::{
+    members::Members,
+    outcome::Outcome,
+    resource::{self, Head},
+};
+
+mod quick;
+mod thorough;
 
 /// What a body turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,105 +138,28 @@ pub enum ScanError {
 /// The longest excerpt of a body that is not FHIR, in characters.
 const EXCERPT: usize = 80;
 
-#[derive(Deserialize)]
-struct RawBundle<'a> {
-    #[serde(borrow, default, rename = "resourceType")]
-    resource_type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    total: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    link: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    entry: Option<RawEntries<'a>>,
+/// A page taken apart: pieces of its text.
+#[derive(Debug, Default, PartialEq)]
+struct Parts<'a> {
+    resource_type: Option<&'a str>,
+    total: Option<&'a str>,
+    link: Option<&'a str>,
+    slots: Vec<Slot<'a>>,
 }
 
-/// One element of `Bundle.entry`. What is no object, a null for one, is an entry without a resource: it must not cost
-/// the page, and neither must a key that comes twice.
-#[derive(Default)]
-struct RawEntry<'a> {
-    resource: Option<&'a RawValue>,
-    search: Option<&'a RawValue>,
+/// An element of `Bundle.entry`.
+#[derive(Debug, Default, PartialEq)]
+struct Slot<'a> {
+    resource: Option<Held<'a>>,
+    mode: Option<Mode>,
 }
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum EntryKey {
-    Resource,
-    Search,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawEntry<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneEntry;
-        impl<'de> Visitor<'de> for OneEntry {
-            type Value = RawEntry<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an entry")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entry = RawEntry::default();
-                while let Some(key) = map.next_key::<EntryKey>()? {
-                    match key {
-                        EntryKey::Resource => entry.resource = map.next_value()?,
-                        EntryKey::Search => entry.search = map.next_value()?,
-                        EntryKey::Other => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(entry)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(RawEntry::default())
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(RawEntry::default())
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(RawEntry::default())
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(RawEntry::default())
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(RawEntry::default())
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(RawEntry::default())
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(RawEntry::default())
-            }
-        }
-        deserializer.deserialize_any(OneEntry)
-    }
-}
-
-/// `Bundle.entry`: an array, or null or something else on servers that have nothing to say.
-struct RawEntries<'a>(Vec<RawEntry<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawEntries<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Vec<RawEntry<'de>>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of entries")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = seq.next_element()? {
-                    entries.push(entry);
-                }
-                Ok(entries)
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Vec::new())
-            }
-        }
-        deserializer.deserialize_any(Entries).map(Self)
-    }
+/// What stands as a resource.
+#[derive(Debug, PartialEq)]
+struct Held<'a> {
+    raw: &'a str,
+    /// Nothing where it is no object.
+    head: Option<Head<'a>>,
 }
 
 /// Scans the body of an answer. A byte order mark is skipped; ranges count from the beginning of `body` all the same.
@@ -269,7 +196,7 @@ pub fn early_next(body: &[u8]) -> Option<String> {
     let text = beginning.get(..BEGINNING).unwrap_or(beginning).utf8_chunks().next()?.valid();
     let mut before = Members::new(text).take_while(|(key, _)| *key != "entry");
     let (_, place) = before.find(|(key, _)| *key == "link")?;
-    let page = Page { links: links(serde_json::from_str(&text[place]).ok()?), ..Page::empty() };
+    let page = Page { links: links(&text[place]), ..Page::empty() };
     page.link("next").map(ToOwned::to_owned)
 }
 
@@ -277,28 +204,26 @@ pub fn early_next(body: &[u8]) -> Option<String> {
 const MOST_MATCHES: u64 = 1_000_000_000_000;
 
 fn scan_text(text: &str, skipped: usize, original: &[u8]) -> Result<Page, ScanError> {
-    let bundle: RawBundle<'_> = serde_json::from_str(text).map_err(|error| {
-        let begins = text.trim_start().starts_with('{');
-        if error.is_eof() && begins { ScanError::Truncated { length: original.len() } } else { not_fhir(original) }
-    })?;
-    let resource_type = bundle.resource_type.and_then(|raw| resource::string(raw.get()));
+    let parts = match quick::parts(text) {
+        Some(parts) => parts,
+        None => thorough::parts(text).map_err(|error| {
+            let begins = text.trim_start().starts_with('{');
+            if error.is_eof() && begins { ScanError::Truncated { length: original.len() } } else { not_fhir(original) }
+        })?,
+    };
+    let resource_type = parts.resource_type.and_then(resource::string);
     let mut page = Page {
-        total: bundle.total.and_then(|raw| raw.get().parse().ok()).filter(|total| *total <= MOST_MATCHES),
-        links: bundle.link.map(links).unwrap_or_default(),
+        total: parts.total.and_then(|raw| raw.parse().ok()).filter(|total| *total <= MOST_MATCHES),
+        links: parts.link.map(links).unwrap_or_default(),
         ..Page::empty()
     };
     match resource_type.as_deref() {
         Some("Bundle") => {
-            let entries = bundle.entry.map(|entries| entries.0).unwrap_or_default();
-            page.entry_slots = entries.len();
-            page.entries.reserve(entries.len());
-            for entry in entries {
-                if let Some(resource) = entry.resource {
-                    keep(
-                        &mut page,
-                        entry_of(resource.get(), text, skipped, original, mode(entry.search)),
-                        resource.get(),
-                    );
+            page.entry_slots = parts.slots.len();
+            page.entries.reserve(parts.slots.len());
+            for Slot { resource, mode } in parts.slots {
+                if let Some(Held { raw, head }) = resource {
+                    keep(&mut page, entry_of(raw, head, text, skipped, original, mode), raw);
                 }
             }
         }
@@ -307,9 +232,11 @@ fn scan_text(text: &str, skipped: usize, original: &[u8]) -> Result<Page, ScanEr
             page.outcomes.push(Outcome::read(text));
         }
         Some(name) if !name.is_empty() => {
+            let raw = text.trim();
             page.kind = PageKind::Resource;
             page.entry_slots = 1;
-            keep(&mut page, entry_of(text.trim(), text, skipped, original, None), text);
+            let head = resource::head_of_read(raw).ok();
+            keep(&mut page, entry_of(raw, head, text, skipped, original, None), text);
         }
         _ => return Err(not_fhir(original)),
     }
@@ -324,20 +251,25 @@ fn keep(page: &mut Page, entry: Entry, text: &str) {
     }
 }
 
-fn entry_of(raw: &str, text: &str, skipped: usize, original: &[u8], mode: Option<Mode>) -> Entry {
+fn entry_of(
+    raw: &str,
+    head: Option<Head<'_>>,
+    text: &str,
+    skipped: usize,
+    original: &[u8],
+    mode: Option<Mode>,
+) -> Entry {
     let start = raw.as_ptr().addr() - text.as_ptr().addr();
     let range = start..start + raw.len();
     // Text that is the original itself needs no look.
     let is_patched = text.as_ptr() != original.as_ptr();
     let utf8 = !is_patched || original.get(range.clone()).is_some_and(|bytes| bytes == raw.as_bytes());
-    // It is part of a body that was read as JSON.
-    let head = resource::head_of_read(raw);
     let fault = match &head {
         _ if !utf8 => Some(EntryFault::NotUtf8),
-        Err(_) => Some(EntryFault::NotAnObject),
-        Ok(head) if head.resource_type.is_empty() => Some(EntryFault::NoType),
-        Ok(head) if head.id.is_none() && head.resource_type != "OperationOutcome" => Some(EntryFault::NoId),
-        Ok(_) => None,
+        None => Some(EntryFault::NotAnObject),
+        Some(head) if head.resource_type.is_empty() => Some(EntryFault::NoType),
+        Some(head) if head.id.is_none() && head.resource_type != "OperationOutcome" => Some(EntryFault::NoId),
+        Some(_) => None,
     };
     let head = head.unwrap_or_default();
     let boxed = |text: Cow<'_, str>| text.into_owned().into_boxed_str();
@@ -351,13 +283,14 @@ fn entry_of(raw: &str, text: &str, skipped: usize, original: &[u8], mode: Option
     }
 }
 
-fn mode(search: Option<&RawValue>) -> Option<Mode> {
+/// `search.mode` of an entry.
+fn mode(search: &str) -> Option<Mode> {
     #[derive(Deserialize)]
     struct Search<'a> {
         #[serde(borrow, default)]
         mode: Option<Cow<'a, str>>,
     }
-    let search: Search<'_> = serde_json::from_str(search?.get()).ok()?;
+    let search: Search<'_> = serde_json::from_str(search).ok()?;
     match search.mode.as_deref() {
         Some("match") => Some(Mode::Match),
         Some("include") => Some(Mode::Include),
@@ -366,8 +299,8 @@ fn mode(search: Option<&RawValue>) -> Option<Mode> {
 }
 
 /// The links that read as links; a broken one is as good as none.
-fn links(raw: &RawValue) -> Vec<Link> {
-    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else { return Vec::new() };
+fn links(raw: &str) -> Vec<Link> {
+    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(raw) else { return Vec::new() };
     #[derive(Deserialize)]
     struct RawLink {
         relation: String,
@@ -484,6 +417,98 @@ mod tests {
     fn odd_strings_and_numbers_do_not_cost_the_page() {
         let body = br#"{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"X","id":"1","s":"\ud800","n":1e999,"n":2}}]}"#;
         assert_eq!(scan(body).unwrap().entries[0].fault, None);
+    }
+
+    /// Pages as servers write them, and nearly so: names that mean something in the wrong places, twice, or spelled with
+    /// escapes, and values that are none.
+    fn pages() -> impl Strategy<Value = String> {
+        let good = [
+            "1",
+            "-0.5e+3",
+            "true",
+            "null",
+            "\"\"",
+            "\"Bundle\"",
+            "\"match\"",
+            "\"2020\"",
+            "\"a{\\\"b\"",
+            "\"\\ud800\"",
+            "\"\u{e4}\"",
+            " {} ",
+            "[]",
+            r#"{"mode":"match"}"#,
+            r#"{"mode":"include","mode":"match"}"#,
+            r#"["match"]"#,
+        ];
+        let bad = ["01", "1.", "-", "nul", "\"\\x\"", "\"\t\"", "\"", "", "[1,]", "{\"a\"}", "{,}", "]", "}", "\u{a0}"];
+        let leaf = prop_oneof![40 => prop::sample::select(good.to_vec()), 1 => prop::sample::select(bad.to_vec())];
+        let key = prop::sample::select(vec![
+            "resourceType",
+            "id",
+            "meta",
+            "lastUpdated",
+            "resource",
+            "search",
+            "mode",
+            "entry",
+            "link",
+            "total",
+            "x",
+            "\\u0069d",
+            "\\ud800",
+            "\u{e4}",
+        ]);
+        let members =
+            move |value| prop::collection::vec((key.clone(), value, prop::sample::select(vec!["", " ", "\n\t"])), 0..4);
+        let object = |members: Vec<(&str, String, &str)>| {
+            let members =
+                members.iter().map(|(key, value, space)| format!("{space}\"{key}\"{space}:{space}{value}{space}"));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        };
+        let value = leaf.prop_map(str::to_owned).prop_recursive(4, 24, 4, move |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..3).prop_map(|list| format!("[{}]", list.join(", ")));
+            prop_oneof![list, members(inner).prop_map(object)]
+        });
+        let slot = (value.clone(), value.clone())
+            .prop_map(|(resource, search)| format!(r#"{{"fullUrl":"u","resource":{resource},"search":{search}}}"#));
+        (prop::collection::vec(prop_oneof![slot, value.clone()], 0..3), value).prop_map(|(slots, other)| {
+            format!(r#"{{"resourceType":"Bundle","x":{other},"entry":[{}],"total":1}}"#, slots.join(","))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn the_quick_way_finds_what_the_thorough_one_finds_or_nothing(page in pages()) {
+            if let Some(parts) = quick::parts(&page) {
+                prop_assert_eq!(parts, thorough::parts(&page).unwrap(), "{}", page);
+            }
+        }
+
+        #[test]
+        fn a_page_with_a_changed_byte_is_told_in_the_same_way(at in 0usize..USUAL.len(), byte in 0u8..128, cut in any::<bool>()) {
+            let mut bytes = USUAL.as_bytes().to_vec();
+            bytes[at] = byte;
+            bytes.truncate(if cut { at } else { bytes.len() });
+            let text = String::from_utf8(bytes).unwrap();
+            let thorough = thorough::parts(&text).ok();
+            let quick = quick::parts(&text);
+            prop_assert!(quick.is_none() || quick == thorough, "{}", text);
+        }
+    }
+
+    /// What a server writes that means no harm.
+    const USUAL: &str = r#"{ "resourceType" : "Bundle", "total":12, "link":[{"relation":"self","url":"a"}], "entry":[{"fullUrl":"u",
+      "resource":{"resourceType":"Location","id":"1","meta":{"versionId":"7","lastUpdated":"2020"},"a":[{"b":[1,-2.5e3,true,null,"\"x\\"]},{}]},
+      "search":{"mode":"match","score":1}}, {"resource":{"id":"2","active":false,"resourceType":"Location"}}]}"#;
+
+    #[test]
+    fn the_usual_page_goes_the_quick_way() {
+        let parts = quick::parts(USUAL).unwrap();
+        assert_eq!(parts, thorough::parts(USUAL).unwrap());
+        let heads: Vec<_> = parts.slots.iter().filter_map(|slot| slot.resource.as_ref()?.head.as_ref()).collect();
+        assert_eq!((heads[0].last_updated.as_deref(), heads[1].id.as_deref()), (Some("2020"), Some("2")));
+        assert_eq!(parts.slots[0].mode, Some(Mode::Match));
     }
 
     proptest! {

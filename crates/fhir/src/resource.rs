@@ -147,7 +147,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Meta<'a> {
 }
 
 /// `lastUpdated` of a `meta`.
-fn last_updated(meta: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn last_updated(meta: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         #[serde(borrow, default, rename = "lastUpdated")]
