@@ -370,7 +370,7 @@ impl Worker {
                 let _ = reply.send(closed.map_err(|error| self.told(error)));
             }
             Request::Ids(resource_type, after, limit, reply) => {
-                let found = partitions::ids(&self.files, &resource_type, after.as_deref(), limit);
+                let found = partitions::ids(&mut self.files, &resource_type, after.as_deref(), limit);
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Totals(reply) => {

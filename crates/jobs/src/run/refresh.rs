@@ -204,7 +204,7 @@ impl Session<'_> {
         if decided.is_empty() {
             return Ok(());
         }
-        let held = Held::open(&self.lake.run_dir(&record.run))?;
+        let mut held = Held::open(&self.lake.run_dir(&record.run))?;
         for outcome in outcomes {
             let Some(mut one) = decided.get(&outcome.resource_type).cloned() else { continue };
             let stamps = held.stamps(&one.resource_type)?;

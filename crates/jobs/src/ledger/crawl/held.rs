@@ -69,7 +69,7 @@ impl Held {
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn stamps(&self, resource_type: &str) -> Result<Stamps, LedgerError> {
+    pub fn stamps(&mut self, resource_type: &str) -> Result<Stamps, LedgerError> {
         let mut stamps = Stamps::default();
         let Some(number) = self.number(resource_type)? else { return Ok(stamps) };
         let prefix = number.to_be_bytes();

@@ -238,7 +238,7 @@ pub(super) fn close(
 }
 
 pub(super) fn ids(
-    files: &Files,
+    files: &mut Files,
     resource_type: &str,
     after: Option<&str>,
     limit: usize,

@@ -228,7 +228,7 @@ mod tests {
             // The newer replaces the line that came first; of the older, its own line.
             assert_eq!(superseded[0].1, 4 * PER_PAGE as u64);
             assert_eq!(superseded.last().unwrap().1, ((PAGES + 2) * PER_PAGE - 1) as u64);
-            let held = Held::open(folder).unwrap();
+            let mut held = Held::open(folder).unwrap();
             let stamps = held.stamps("X").unwrap();
             assert_eq!((stamps.ids, stamps.unstamped), ((PAGES * PER_PAGE) as u64, 0));
             assert_eq!(stamps.newest.unwrap().to_rfc3339(), "3020-01-01T00:00:00+00:00");

@@ -12,8 +12,10 @@ use std::{collections::BTreeMap, io, iter::Peekable};
 use camino::{Utf8Path, Utf8PathBuf};
 
 mod filter;
+mod memory;
 mod run;
 
+use memory::Memory;
 use run::Run;
 
 /// Records held in memory before they become a run: about 20 MiB, and what a resumed crawl has to read again. Tests have
@@ -58,7 +60,7 @@ pub(super) fn key(number: u32, id: &str, key: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(super) struct Index {
     folder: Utf8PathBuf,
-    memory: BTreeMap<Box<[u8]>, Record>,
+    memory: Memory,
     /// From the oldest to the newest: a newer record of an id stands for the older ones.
     runs: Vec<Run>,
     limit: usize,
@@ -69,7 +71,8 @@ impl Index {
     /// then the index has to be made anew.
     pub(super) fn open(folder: &Utf8Path, names: &[RunName]) -> io::Result<Option<Self>> {
         fhirvest_lake::durable::create_dir(folder).map_err(io::Error::other)?;
-        let mut index = Self { folder: folder.to_owned(), memory: BTreeMap::new(), runs: Vec::new(), limit: IN_MEMORY };
+        let mut index =
+            Self { folder: folder.to_owned(), memory: Memory::default(), runs: Vec::new(), limit: IN_MEMORY };
         for name in names {
             match Run::open(&index.folder, name)? {
                 Some(run) => index.runs.push(run),
@@ -102,10 +105,7 @@ impl Index {
 
     /// Holds a record, in place of what there was under its key.
     pub(super) fn insert(&mut self, key: &[u8], record: Record) {
-        match self.memory.get_mut(key) {
-            Some(held) => *held = record,
-            None => drop(self.memory.insert(key.into(), record)),
-        }
+        self.memory.insert(key, record);
     }
 
     /// Whether what is in memory should become a run.
@@ -117,9 +117,10 @@ impl Index {
     /// when this returns; those that are no longer needed stay until [`Self::sweep`], so that the commit before this one
     /// can still be gone back to.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if !self.memory.is_empty() {
-            let records = self.memory.iter().map(|(key, record)| Ok((&key[..], *record)));
-            let run = run::write(&self.folder, (self.next_number(), 0), self.memory.len() as u64, records)?;
+        let (number, most) = (self.next_number(), self.memory.len() as u64);
+        if most > 0 {
+            let records = self.memory.in_order().iter().map(|(key, record)| Ok((&key[..], *record)));
+            let run = run::write(&self.folder, (number, 0), most, records)?;
             self.runs.push(run);
             self.memory.clear();
         }
@@ -157,8 +158,8 @@ impl Index {
     }
 
     /// The records from a key on, in order of their keys.
-    pub(super) fn from(&self, key: &[u8]) -> io::Result<Merged<'_>> {
-        Merged::new(&self.memory, &self.runs, key)
+    pub(super) fn from(&mut self, key: &[u8]) -> io::Result<Merged<'_>> {
+        Merged::new(self.memory.in_order(), &self.runs, key)
     }
 
     fn next_number(&self) -> u64 {
@@ -217,7 +218,7 @@ mod tests {
         Record { hash: [7; 16], line, stamp: line.is_multiple_of(3).then_some((line.cast_signed(), 5)) }
     }
 
-    fn all(index: &Index, from: &[u8]) -> Vec<(Vec<u8>, Record)> {
+    fn all(index: &mut Index, from: &[u8]) -> Vec<(Vec<u8>, Record)> {
         let mut merged = index.from(from).unwrap();
         std::iter::from_fn(|| merged.next().unwrap()).collect()
     }
@@ -254,11 +255,11 @@ mod tests {
                 }
             }
             let wanted: Vec<_> = map.iter().map(|(key, record)| (key.clone(), *record)).collect();
-            prop_assert_eq!(&all(&index, &[]), &wanted);
+            prop_assert_eq!(&all(&mut index, &[]), &wanted);
             let mut middle = Vec::new();
             key(1, "b", &mut middle);
             let after: Vec<_> = wanted.into_iter().filter(|(key, _)| *key >= middle).collect();
-            prop_assert_eq!(all(&index, &middle), after);
+            prop_assert_eq!(all(&mut index, &middle), after);
         }
     }
 
@@ -303,7 +304,7 @@ mod tests {
         }
         let levels: Vec<u32> = index.names().map(|name| name.level).collect();
         assert_eq!(levels, [2]);
-        assert_eq!(all(&index, &[]).len(), 6_400);
+        assert_eq!(all(&mut index, &[]).len(), 6_400);
         assert_eq!(folder(&home).read_dir_utf8().unwrap().count(), 1);
     }
 }
