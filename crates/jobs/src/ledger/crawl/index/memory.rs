@@ -35,7 +35,8 @@ impl Memory {
 
     /// All of them in order of their keys.
     pub(super) fn in_order(&mut self) -> &BTreeMap<Box<[u8]>, Record> {
-        self.ordered.extend(self.fresh.drain());
+        // The table goes, too: it is as large as what it held.
+        self.ordered.extend(std::mem::take(&mut self.fresh));
         &self.ordered
     }
 
