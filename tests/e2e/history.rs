@@ -209,3 +209,23 @@ fn first_and_last_seen_survive_retention_and_a_partial_crawl_removes_nothing() {
     assert!(changes.iter().all(|(_, change)| change != "removed"), "{changes:?}");
     assert!(changes.contains(&("l30".into(), "changed".into())), "{changes:?}");
 }
+
+/// Whether what does not come again is gone, no count shows: the report says so, and `_changes` has it.
+#[test]
+fn what_did_not_come_again_is_told_where_the_server_does_not_count() {
+    let (home, port) = (Home::new(), free_port());
+    let faults = ["total-absent", "count-unsupported"];
+    world(&home, &first_world(), 0);
+    let first = night(&home, port, "", &faults).expect(0).report();
+    assert_eq!(first["resources"][0]["detail"], Value::Null, "{first}");
+    world(&home, &second_world(), 1);
+    let done = night(&home, port, "", &faults).expect(0);
+    let detail = done.report()["resources"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("2 that were there before did not come again"), "{detail}");
+    let removed = told(&home, &run_of(&done)).into_iter().filter(|(_, change)| change == "removed").count();
+    assert_eq!(removed, 2);
+    // A server that counts says itself that they are gone.
+    world(&home, &first_world().into_iter().skip(1).collect(), 2);
+    let counted = night(&home, port, "", &[]).expect(0).report();
+    assert_eq!(counted["resources"][0]["detail"], Value::Null, "{counted}");
+}

@@ -71,7 +71,7 @@ pub struct TypeFindings {
     pub sort_honoured: bool,
     /// Whether a parameter that does not exist is ignored in silence.
     pub ignores_unknown: bool,
-    /// The total looks like a ceiling.
+    /// The total looks like a ceiling, or a search ends before it.
     pub cap_suspected: bool,
     /// A parameter that pages without links.
     pub offset: Option<String>,
@@ -176,12 +176,20 @@ pub async fn resource<T: Transport>(
     let more = large.as_ref().is_ok_and(|page| page.page.link("next").is_some())
         || found.total.is_some_and(|total| total > held);
     found.page_ceiling = (held > 0 && more).then_some(held);
+    // A server that has links, and none on a large page though there is more, ends its searches there.
+    let ends_early = large.as_ref().is_ok_and(|page| page.page.link("next").is_none()) && found.page_ceiling.is_some();
+    found.cap_suspected |= ends_early && ["absolute", "relative"].contains(&&*found.next_link);
     let never = probe.ask(&[("_lastUpdated", "lt1900-01-01"), ("_count", "2")]).await?;
     let ever = probe.ask(&[("_lastUpdated", "ge1900-01-01"), ("_count", "2")]).await?;
     found.last_updated_honoured =
         never.is_ok_and(|page| probe.matches(&page) == 0) && ever.as_ref().is_ok_and(|page| probe.matches(page) > 0);
     let stamped = ever.ok().and_then(|page| page.page.total);
     found.all_stamped = found.total.zip(stamped).filter(|_| found.last_updated_honoured).map(|(all, some)| all == some);
+    if ["absolute", "relative"].contains(&&*found.next_link) {
+        found.cap_suspected |= probe.is_end_out_of_reach(&first, found.total).await?;
+    }
+    // Windows of time bring everything there, ceiling or not.
+    found.cap_suspected |= found.last_updated_honoured && found.total.is_some_and(suspicion::is_known_ceiling);
     found.sort_honoured = probe.sorts().await?;
     let unknown = probe.ask(&[("fhirvest-no-such-parameter", IMPOSSIBLE), ("_count", "2")]).await?;
     found.ignores_unknown = unknown.is_ok_and(|page| probe.matches(&page) > 0);
@@ -269,6 +277,24 @@ impl<T: Transport> Probe<'_, T> {
             let ids = suspicion::ids(&next.page, &self.plan.resource_type);
             !ids.is_empty() && ids.iter().all(|id| known.contains(id))
         }))
+    }
+
+    /// Whether the links count up to a page that the server refuses, or that is empty, before the end that its count says.
+    async fn is_end_out_of_reach(&mut self, page: &Fetched, total: Option<u64>) -> Result<bool, FetchError> {
+        let link = page.page.link("next").and_then(|link| paging::resolve(self.source, link, &page.url));
+        let (Some(mut url), Some(total)) = (link, total) else { return Ok(false) };
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let counts_up =
+            |(name, value): &&(String, String)| OFFSETS.contains(&name.as_str()) && value.parse::<u64>().is_ok();
+        let Some((param, _)) = pairs.iter().find(counts_up) else { return Ok(false) };
+        // Pages of two, as the first was asked for.
+        let last = if param == "page" { total.div_ceil(2) } else { total.saturating_sub(2) };
+        let changed = pairs.iter().map(|(name, value)| match name == param {
+            true => (name.clone(), last.to_string()),
+            false => (name.clone(), value.clone()),
+        });
+        url.query_pairs_mut().clear().extend_pairs(changed);
+        Ok(self.get(&url).await?.map_or(true, |page| self.matches(&page) == 0))
     }
 
     /// A page, or why there is none.
@@ -363,8 +389,11 @@ impl TypeFindings {
             "no search is answered: only what other types refer to can be read"
         } else if !self.searchable || self.cap_suspected {
             if self.last_updated_honoured {
-                let bucket =
-                    self.total.filter(|_| self.cap_suspected).map_or(300, |total| total.clamp(100, 10_000) / 2);
+                let bucket = match (self.total.filter(|_| self.cap_suspected), self.page_ceiling) {
+                    (Some(total), _) if suspicion::is_known_ceiling(total) => total.clamp(100, 10_000) / 2,
+                    (Some(_), Some(held)) => held,
+                    _ => 300,
+                };
                 lines.push(format!("page_size = {size}"));
                 lines.push("strategy = \"daterange\"".to_owned());
                 lines.push(format!("daterange = {{ max_bucket = {bucket} }}"));
@@ -434,6 +463,10 @@ mod tests {
             (TypeFindings { page_ceiling: Some(50), ..plain.clone() }, "page_size = 50"),
             (TypeFindings { large_page_empty: true, ..plain.clone() }, "page_size = 100"),
             (TypeFindings { cap_suspected: true, total: Some(10_000), ..plain.clone() }, "max_bucket = 5000"),
+            (
+                TypeFindings { cap_suspected: true, total: Some(961), page_ceiling: Some(500), ..plain.clone() },
+                "max_bucket = 500",
+            ),
             (TypeFindings { cap_suspected: true, last_updated_honoured: false, ..plain.clone() }, "prefix"),
             (TypeFindings { searchable: false, ..plain.clone() }, "daterange"),
             (TypeFindings { searchable: false, last_updated_honoured: false, ..plain.clone() }, "id-read"),

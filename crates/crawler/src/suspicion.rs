@@ -12,8 +12,13 @@ use crate::ending::EndedBy;
 const KNOWN_CEILINGS: [u64; 9] = [100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000];
 
 /// Whether a total is one of the ceilings that servers are known to have.
+pub(crate) fn is_known_ceiling(total: u64) -> bool {
+    KNOWN_CEILINGS.contains(&total)
+}
+
+/// Whether it is one that hardly any type has by chance.
 pub(crate) fn is_ceiling(total: u64) -> bool {
-    total >= 1_000 && KNOWN_CEILINGS.contains(&total)
+    total >= 1_000 && is_known_ceiling(total)
 }
 
 /// The smallest ceiling that makes sense for a server.

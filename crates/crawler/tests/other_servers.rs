@@ -113,15 +113,19 @@ fn case(number: u64) -> (Vec<&'static str>, Vec<Habit>, usize, ResourcePlan) {
     (names, habits, rows, ResourcePlan { strategy, paging, ..plan(page_size) })
 }
 
-/// Rows that are not shown and not counted leave no trace, and neither does what is beyond a page that its total ends at,
-/// where no parameter shows anything else: nobody can know of them.
-fn is_unknowable(names: &[&str]) -> bool {
+/// Rows that are not shown and not counted leave no trace: nobody can know of them.
+fn is_unknowable(names: &[&str], plan: &ResourcePlan) -> bool {
     let any = |beginning: &str| names.iter().any(|name| name.starts_with(beginning));
+    let stops_short = any("8 no link") || any("9 a") || any("3 an empty page");
     any("28")
-        || (any("24 every parameter") && (any("8 no link") || any("9 a")))
-        || (any("24 no order") && any("3 an empty page"))
+        // No parameter shows anything else.
+        || ((any("24 every parameter") || any("24 no order")) && stops_short)
         // Nothing is shown of few rows on large pages, and everything else is refused.
         || (any("11 nothing is allowed") && any("10 "))
+        // What a filter by time leaves is nothing, and there is no other filter.
+        || (any("11 a filter") && any("25 no stamps"))
+        // What comes twice in one window may have come by the one around it.
+        || (any("6 rows that turn") && plan.strategy != Strategy::Bare)
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,8 +136,9 @@ async fn habits_in_company_never_make_a_wrong_complete() {
     for one in from..from + number("FHIRVEST_COMBINATIONS").unwrap_or(300) {
         let (names, habits, rows, plan) = case(one);
         let described = format!("{names:?} {rows} rows {:?} {:?} {:?}", plan.page_size, plan.strategy, plan.paging);
+        let unknowable = is_unknowable(&names, &plan);
         let crawled = crawl(rows, &habits, plan).await;
-        if let Some(what) = broken_promise(rows, &crawled).filter(|_| !is_unknowable(&names)) {
+        if let Some(what) = broken_promise(rows, &crawled).filter(|_| !unknowable) {
             wrong.push(format!("case {one}: {what}\n  {described}"));
         }
     }

@@ -39,7 +39,7 @@ enum Kind {
 }
 
 /// Every name there is.
-const NAMES: [(Kind, &str, &str); 17] = [
+const NAMES: [(Kind, &str, &str); 18] = [
     (Kind::Counter, REQUESTS, "Attempts of requests, retries included, by what came of them."),
     (Kind::Histogram, REQUEST_SECONDS, "From sending a request to the last byte of its answer."),
     (Kind::Counter, RESPONSE_BYTES, "Bytes of answers, decompressed."),
@@ -47,6 +47,7 @@ const NAMES: [(Kind, &str, &str); 17] = [
     (Kind::Counter, PAGES, "Pages archived."),
     (Kind::Counter, RESOURCES, "Resources received, by what became of them."),
     (Kind::Gauge, COVERAGE, "Ids archived by the last run as a share of the server's own count."),
+    (Kind::Gauge, REMOVED, "Resources of a type that were there before the last run and did not come with it."),
     (Kind::Gauge, COMPLETE, "1 where the last run got the whole of a type that the server knows, 0 where not."),
     (Kind::Gauge, ROWS, "Rows of a table made by the last run."),
     (Kind::Gauge, RUN_START, "When the last run began."),
@@ -67,6 +68,7 @@ const PAGES: &str = "fhirvest_page_archived_total";
 const RESOURCES: &str = "fhirvest_resource_received_total";
 const COVERAGE: &str = "fhirvest_type_coverage_ratio";
 const COMPLETE: &str = "fhirvest_type_complete";
+const REMOVED: &str = "fhirvest_type_removed_resources";
 const ROWS: &str = "fhirvest_table_rows";
 const RUN_START: &str = "fhirvest_run_start_timestamp_seconds";
 const RUN_END: &str = "fhirvest_run_end_timestamp_seconds";
@@ -129,6 +131,9 @@ impl Metrics {
             }
             for one in &report.resources {
                 covered(&job, &one.resource_type, one.status, one.coverage);
+            }
+            for one in &report.changes {
+                gauge!(REMOVED, "job" => job.clone(), "type" => one.resource_type.clone()).set(float(one.removed));
             }
             for table in &report.tables {
                 gauge!(ROWS, "job" => job.clone(), "table" => table.table.clone()).set(float(table.rows));

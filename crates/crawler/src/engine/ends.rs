@@ -68,10 +68,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     ) -> Result<Fetched, FetchError> {
         let search = suspicion::end_of(search, order);
         let answer = match self.search_within(bucket, &search, retries).await {
-            // A page of another kind now and then must not hide what is there.
-            Err(FetchError::Refused(Refusal { kind: RefusalKind::NotFhir, .. })) => {
-                self.search_within(bucket, &search, retries).await
-            }
+            // A page of another kind, or a lost one, now and then must not hide what is there.
+            Err(FetchError::Refused(Refusal {
+                kind: RefusalKind::NotFhir | RefusalKind::Gone | RefusalKind::NotFound,
+                ..
+            })) => self.search_within(bucket, &search, retries).await,
             answer => answer,
         };
         match answer {

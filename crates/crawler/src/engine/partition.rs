@@ -458,8 +458,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if first && let Some(max_bucket) = plan.strategy.max_bucket().filter(|_| *drive.bucket != Bucket::All) {
             let more = page.page.link("next").is_some() || full;
             let count = match total {
-                // What is counted, where nothing is found, is something else.
-                Some(_) if matches == 0 && !more => None,
+                // What is counted, where nothing is found, may be something else: the link tells, if there is one.
+                _ if matches == 0 => None,
                 None if more && !drive.task.blind_totals.load(Ordering::Relaxed) => match self
                     .count(drive.task, &drive.task.search(drive.bucket))
                     .await

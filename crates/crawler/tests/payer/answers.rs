@@ -137,7 +137,7 @@ pub(crate) const ANSWERS: &[(&str, Expected, Habit)] = &[
     ("18 white space before", Whole, |_, a| super::Answer { before: " \r\n\t".into(), ..a }),
     ("18 two bytes a letter", Partial, |_, a| {
         a.written(|body| {
-            let text = String::from_utf8(body).unwrap();
+            let text = String::from_utf8_lossy(&body).into_owned();
             let units = std::iter::once(0xfeff).chain(text.encode_utf16());
             units.flat_map(u16::to_le_bytes).collect()
         })

@@ -105,10 +105,10 @@ pub(crate) const LINKS: &[(&str, Expected, Habit)] = &[
         None => Answer { next: Some(format!("Location?token=0&nonce={}", q.number)), ..a },
         _ => a,
     }),
-    ("4 new rows without end", Partial, |q, a| match a.next {
+    ("4 new rows without end", Partial, |q, mut a| match a.next {
         None if !q.counts() => {
-            let next = format!("Location?token={}", q.from() + PAGE);
-            Answer { entries: (q.from()..q.from() + PAGE).map(|n| row(n.max(q.rows))).collect(), next: Some(next), ..a }
+            a.entries.extend((q.from()..q.from() + PAGE).map(|number| row(q.rows + number)));
+            Answer { next: Some(format!("Location?token={}", q.from() + PAGE)), ..a }
         }
         _ => a,
     }),

@@ -83,6 +83,7 @@ impl Batch<'_> {
             (Some(_), false) => Exit::Incomplete,
         };
         (report.tables, report.failures, report.changes) = (tables, failures, changes);
+        report.tell_what_no_count_explains();
         report.finished_at = self.clock.now();
         report.seconds = seconds(report.started_at, report.finished_at);
         report.next_step = next_step(&report, self.lake);

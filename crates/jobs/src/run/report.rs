@@ -194,6 +194,32 @@ pub struct RunReport {
     pub next_step: String,
 }
 
+impl RunReport {
+    /// Says of types that are whole by the server's word alone how many resources did not come again: whether they are
+    /// gone from the server, or its pages have passed over them, no count shows.
+    pub(super) fn tell_what_no_count_explains(&mut self) {
+        for one in self.changes.iter().filter(|one| one.removed > 0) {
+            let (name, removed) = (&one.resource_type, one.removed);
+            let uncounted = |resource: &&mut ResourceOutcome| {
+                resource.resource_type == *name
+                    && resource.server_total.unwrap_or(0) == 0
+                    && matches!(resource.status, Status::Complete | Status::Empty)
+            };
+            for resource in self.resources.iter_mut().filter(uncounted) {
+                let told = format!(
+                    "{name}: {removed} that were there before did not come again, and the server gives no count that could \
+                     show whether they are gone from it: see _changes"
+                );
+                tracing::info!(resource_type = name, removed, "did not come again, and the server gives no count");
+                resource.detail = Some(match resource.detail.take() {
+                    Some(detail) => format!("{detail}; {told}"),
+                    None => told,
+                });
+            }
+        }
+    }
+}
+
 /// Resources of a type that changed since the crawl before; they are the rows of `_changes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
