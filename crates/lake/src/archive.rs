@@ -1,5 +1,5 @@
-//! What the server sent: NDJSON, one resource a line, compressed with zstd. A file grows by whole zstd frames, and each
-//! commit ends one, so that cut at any committed length it is a valid file with just the committed lines.
+//! What the server sent: NDJSON, one resource a line, compressed with zstd. A file grows by whole zstd frames, one a
+//! commit, so that cut at any committed length it is a valid file with just the committed lines.
 
 use std::{
     fs::File,
@@ -28,37 +28,6 @@ const LONGEST_LINE: usize = 256 << 20;
 pub struct Committed {
     /// Bytes on the disk: the length to reopen the file at.
     pub len: u64,
-}
-
-/// Lines that were compressed before they reach their file, on whatever thread has the time.
-#[derive(Debug)]
-pub struct Frame {
-    bytes: Vec<u8>,
-    lines: usize,
-}
-
-impl Frame {
-    /// Compresses so many lines, each with the line break at its end.
-    ///
-    /// # Errors
-    /// There is no memory for it.
-    pub fn new(text: &[u8], lines: usize) -> io::Result<Self> {
-        debug_assert_eq!(memchr::memchr_iter(b'\n', text).count(), lines, "each line has its break, and no other");
-        Ok(Self { bytes: compressor()?.compress(text)?, lines })
-    }
-
-    /// How many lines it holds.
-    #[must_use]
-    pub fn lines(&self) -> usize {
-        self.lines
-    }
-}
-
-fn compressor() -> io::Result<Compressor<'static>> {
-    let mut compressor = Compressor::new(LEVEL)?;
-    // A block that rots on the disk is told when it is read, instead of giving other resources than those that came.
-    compressor.include_checksum(true)?;
-    Ok(compressor)
 }
 
 /// Writes an archive file.
@@ -92,7 +61,9 @@ impl ArchiveWriter {
         }
         file.set_len(committed_len).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let compressor = compressor().map_err(failed)?;
+        let mut compressor = Compressor::new(LEVEL).map_err(failed)?;
+        // A block that rots on the disk is told when it is read, instead of giving other resources than those that came.
+        compressor.include_checksum(true).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file, len: committed_len, frame: Vec::new(), compressor })
     }
 
@@ -109,15 +80,6 @@ impl ArchiveWriter {
         if self.frame.len() >= FRAME_BYTES { self.end_frame() } else { Ok(()) }
     }
 
-    /// Adds the lines of a frame.
-    ///
-    /// # Errors
-    /// The disk is full.
-    pub fn append_frame(&mut self, frame: &Frame) -> Result<(), LakeError> {
-        self.end_frame()?;
-        self.write(&frame.bytes)
-    }
-
     /// Ends the frame and forces it to the disk.
     ///
     /// # Errors
@@ -132,18 +94,14 @@ impl ArchiveWriter {
         if self.frame.is_empty() {
             return Ok(());
         }
-        let frame =
-            self.compressor.compress(&self.frame).map_err(|source| LakeError::io("write", &self.path, source))?;
-        self.write(&frame)?;
+        let written = self.compressor.compress(&self.frame).and_then(|frame| {
+            self.file.write_all(&frame)?;
+            Ok(frame.len() as u64)
+        });
+        self.len += written.map_err(|source| LakeError::io("write", &self.path, source))?;
         self.frame.clear();
         // One long page must not keep its memory for the rest of the crawl.
         self.frame.shrink_to(FRAME_BYTES);
-        Ok(())
-    }
-
-    fn write(&mut self, frame: &[u8]) -> Result<(), LakeError> {
-        self.file.write_all(frame).map_err(|source| LakeError::io("write", &self.path, source))?;
-        self.len += frame.len() as u64;
         Ok(())
     }
 }
@@ -299,16 +257,8 @@ mod tests {
             let (mut lengths, mut texts) = (vec![0], vec![String::new()]);
             for lines in &commits {
                 let mut text = texts.last().unwrap().clone();
-                // Every other commit comes with a frame of its own after a first line.
-                let frame = if lengths.len() % 2 == 0 { &lines[lines.len().min(1)..] } else { &[] };
-                for line in &lines[..lines.len() - frame.len()] {
-                    writer.append(line.as_bytes()).unwrap();
-                }
-                if !frame.is_empty() {
-                    let frame = Frame::new((frame.join("\n") + "\n").as_bytes(), frame.len()).unwrap();
-                    writer.append_frame(&frame).unwrap();
-                }
                 for line in lines {
+                    writer.append(line.as_bytes()).unwrap();
                     text += line;
                     text += "\n";
                 }

@@ -11,7 +11,6 @@ use fhirvest_fhir::{
     bundle::{Entry, Mode},
     fingerprint, reference, resource,
 };
-use fhirvest_lake::archive::Frame;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::json;
 
@@ -29,8 +28,6 @@ pub(super) struct Prepared {
     pub(super) page: PageCommit,
     /// Of each entry: what is needed to archive it, or why it cannot be.
     pub(super) entries: Vec<Result<Usable, String>>,
-    /// The lines of all usable entries, where they are of one type: for the usual page, of which all is new.
-    frame: Option<Frame>,
 }
 
 /// What has to be known of a resource before it is archived.
@@ -54,29 +51,8 @@ impl Prepared {
                 _ => Err("no id, or not UTF-8".to_owned()),
             }
         };
-        let entries: Vec<_> = page.entries.iter().map(prepare).collect();
-        let frame = frame(&page, &entries);
-        Self { page, entries, frame }
+        Self { entries: page.entries.iter().map(prepare).collect(), page }
     }
-}
-
-/// The usable entries of a page as a frame for the archive, where they are of one type. Compressing them here, and not where
-/// pages are committed one after another, lets several threads do it; it is for nothing where a page holds what came before.
-fn frame(page: &PageCommit, entries: &[Result<Usable, String>]) -> Option<Frame> {
-    let usable = || page.entries.iter().zip(entries).filter_map(|(entry, usable)| Some((entry, usable.as_ref().ok()?)));
-    let (first, _) = usable().next()?;
-    let alike = usable().all(|(entry, _)| entry.resource_type == first.resource_type);
-    if !alike {
-        return None;
-    }
-    let (mut text, mut lines) = (Vec::with_capacity(page.body.len()), 0);
-    for (entry, usable) in usable() {
-        text.extend_from_slice(usable.line(page, entry));
-        text.push(b'\n');
-        lines += 1;
-    }
-    // What cannot be compressed here is told of where it is written.
-    Frame::new(&text, lines).ok()
 }
 
 impl Usable {
@@ -89,11 +65,6 @@ impl Usable {
         let written = if line.is_empty() { text } else { std::str::from_utf8(&line).unwrap_or(text) };
         let hash = fingerprint(written);
         Self { hash, stamp: stamp(last_updated), line: (!line.is_empty()).then_some(line) }
-    }
-
-    /// The line of the archive.
-    fn line<'p>(&'p self, page: &'p PageCommit, entry: &Entry) -> &'p [u8] {
-        self.line.as_deref().unwrap_or_else(|| page.body.get(entry.range.clone()).unwrap_or_default().trim_ascii())
     }
 }
 
@@ -181,68 +152,46 @@ struct Keeper<'t> {
     files: &'t mut Files,
     partition_type: String,
     key: Vec<u8>,
-    /// Entries of the page that go to the archive.
-    kept: Vec<usize>,
 }
 
 impl<'t> Keeper<'t> {
     fn new(transaction: &'t Transaction<'t>, files: &'t mut Files) -> Self {
-        Self { transaction, files, partition_type: String::new(), key: Vec::new(), kept: Vec::new() }
+        Self { transaction, files, partition_type: String::new(), key: Vec::new() }
     }
 
-    fn page(&mut self, prepared: &Prepared) -> Result<PageCounts, CrawlError> {
-        let Prepared { page, entries, .. } = prepared;
+    fn page(&mut self, Prepared { page, entries }: &Prepared) -> Result<PageCounts, CrawlError> {
         let query = "SELECT resource_type FROM partition WHERE key = ?1";
         let of = self.transaction.prepare_cached(query)?.query_row([&page.partition.0], |row| row.get(0)).optional()?;
         self.partition_type = of.unwrap_or_default();
         let mut counts = PageCounts::default();
-        self.kept.clear();
-        for (place, (entry, usable)) in page.entries.iter().zip(entries).enumerate() {
+        for (entry, prepared) in page.entries.iter().zip(entries) {
             counts.received += 1;
-            let unusable = match usable {
+            let unusable = match prepared {
                 Err(reason) => reason,
                 Ok(_) if !self.files.requested.contains(&*entry.resource_type) => {
                     "a resource type that the job does not ask for"
                 }
                 Ok(usable) => {
-                    if self.resource(page, entry, usable, &mut counts)? {
-                        self.kept.push(place);
-                    }
+                    self.resource(page, entry, usable, &mut counts)?;
                     continue;
                 }
             };
             counts.quarantined += 1;
             self.quarantine(page, entry, unusable)?;
         }
-        self.archive(prepared)?;
         Ok(counts)
     }
 
-    /// Appends what is kept of a page.
-    fn archive(&mut self, Prepared { page, entries, frame }: &Prepared) -> Result<(), CrawlError> {
-        let Some(first) = self.kept.first().and_then(|place| page.entries.get(*place)) else { return Ok(()) };
-        if let Some(frame) = frame.as_ref().filter(|frame| frame.lines() == self.kept.len()) {
-            self.files.of(self.transaction, &first.resource_type)?.writer.append_frame(frame)?;
-            return Ok(());
-        }
-        for place in &self.kept {
-            if let (Some(entry), Some(Ok(usable))) = (page.entries.get(*place), entries.get(*place)) {
-                let file = self.files.of(self.transaction, &entry.resource_type)?;
-                file.writer.append(usable.line(page, entry))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes note of a resource; says whether it goes to the archive.
     fn resource(
         &mut self,
         page: &PageCommit,
         entry: &Entry,
         usable: &Usable,
         counts: &mut PageCounts,
-    ) -> Result<bool, CrawlError> {
-        self.note_references(page.body.get(entry.range.clone()).unwrap_or_default())?;
+    ) -> Result<(), CrawlError> {
+        let text = page.body.get(entry.range.clone()).unwrap_or_default();
+        self.note_references(text)?;
+        let line = usable.line.as_deref().unwrap_or_else(|| text.trim_ascii());
         let id = entry.id.as_deref().unwrap_or_default();
         let file = self.files.of(self.transaction, &entry.resource_type)?;
         file.touched = true;
@@ -253,6 +202,7 @@ impl<'t> Keeper<'t> {
         let file = self.files.of(self.transaction, &entry.resource_type)?;
         let record = Record { hash: usable.hash, line: file.counts.lines, stamp: usable.stamp };
         let Some(held) = held else {
+            file.writer.append(line)?;
             file.counts.lines += 1;
             file.counts.received.archived += 1;
             self.files.index.insert(&self.key, record);
@@ -261,16 +211,17 @@ impl<'t> Keeper<'t> {
             if entry.mode != Some(Mode::Include) && self.partition_type == *entry.resource_type {
                 counts.new_matches += 1;
             }
-            return Ok(true);
+            return Ok(());
         };
         let mut known =
             self.transaction.prepare_cached("SELECT 1 FROM variant WHERE type = ?1 AND id = ?2 AND hash = ?3")?;
         if held.hash == record.hash || known.exists(params![number, id, record.hash.as_slice()])? {
             file.counts.received.duplicates += 1;
             counts.duplicates += 1;
-            return Ok(false);
+            return Ok(());
         }
         // Another content under the same id: both are kept, the views see the newer.
+        file.writer.append(line)?;
         file.counts.lines += 1;
         file.counts.received.variants += 1;
         counts.variants += 1;
@@ -283,7 +234,7 @@ impl<'t> Keeper<'t> {
         }
         let older = signed(if newer { held.line } else { record.line });
         self.transaction.prepare_cached("INSERT INTO superseded VALUES (?1, ?2)")?.execute(params![number, older])?;
-        Ok(true)
+        Ok(())
     }
 
     /// Notes what a resource refers to, of the types that are read by reference.
