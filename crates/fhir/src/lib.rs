@@ -25,6 +25,6 @@ pub mod quotes;
 pub mod reference;
 pub mod resource;
 pub mod temporal;
-mod walk;
+pub mod walk;
 
 pub use fingerprint::fingerprint;

@@ -4,6 +4,8 @@
 
 use wide::u8x16;
 
+use crate::walk::Strings;
+
 /// A text that is no JSON, or too deep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {at}")]
@@ -26,10 +28,10 @@ pub struct Quotes {
 }
 
 impl Quotes {
-    /// The places, in order.
+    /// The strings, for a walk through the text.
     #[must_use]
-    pub fn places(&self) -> &[u32] {
-        &self.places[..self.count]
+    pub fn strings(&self) -> Places<'_> {
+        Places { places: &self.places[..self.count], met: 0 }
     }
 
     /// Whether any string has an escape.
@@ -69,6 +71,24 @@ impl Quotes {
     }
 }
 
+/// The strings of a text, by the places of their quotes.
+#[derive(Debug)]
+pub struct Places<'q> {
+    places: &'q [u32],
+    /// Those of strings that were gone over.
+    met: usize,
+}
+
+impl Strings for Places<'_> {
+    #[inline]
+    fn close(&mut self, _open: usize) -> usize {
+        // After the last string comes none; what is asked for there is no text's place.
+        let close = self.places.get(self.met + 1).map_or(usize::MAX / 2, |close| *close as usize);
+        self.met += 2;
+        close
+    }
+}
+
 /// The quotes that are not escaped as a bit for each byte of a text: for texts so long that a list of places would not fit
 /// near the processor.
 #[derive(Debug)]
@@ -95,7 +115,7 @@ impl QuoteBits {
 
     /// The place of the first quote from a place on; where there is none, one after the text's end.
     #[inline]
-    pub(crate) fn next(&self, from: usize) -> usize {
+    fn next(&self, from: usize) -> usize {
         let mut word = from / BLOCK;
         let mut bits = self.words.get(word).copied().unwrap_or(0) & (u64::MAX << (from % BLOCK));
         while bits == 0 {
@@ -106,6 +126,13 @@ impl QuoteBits {
             }
         }
         word * BLOCK + first(bits)
+    }
+}
+
+impl Strings for QuoteBits {
+    #[inline]
+    fn close(&mut self, open: usize) -> usize {
+        self.next(open + 1)
     }
 }
 
@@ -263,7 +290,7 @@ mod tests {
         ) {
             let text = parts.concat();
             let mut quotes = Quotes::default();
-            let found = quotes.find(text.as_bytes()).ok().map(|()| quotes.places().to_vec());
+            let found = quotes.find(text.as_bytes()).ok().map(|()| quotes.strings().places.to_vec());
             prop_assert_eq!(&found, &slowly(text.as_bytes()), "{}", text);
             let bits = QuoteBits::find(text.as_bytes()).ok();
             let places = bits.map(|bits| {

@@ -1,115 +1,140 @@
-//! The second pass over a JSON text: from value to value, by the places of the quotes. All of it is checked to be JSON, and
-//! nothing is built.
+//! The second pass over a JSON text: from value to value, by the places of the quotes that [`crate::quotes`] found. All that
+//! is gone over is checked to be JSON, and nothing is built; what becomes of a value is its caller's business.
+//!
+//! Each step gives the place after what it went over. Where there is none, [`Walk::into_error`] says why.
 
-use crate::quotes::{JsonError, QuoteBits};
+use crate::quotes::JsonError;
 
 /// Values within each other that a walk goes into; FHIR's own go to about twenty.
 const DEEPEST: u32 = 128;
+const TOO_DEEP: &str = "nested too deeply";
 
-/// Goes through one text. Whatever is no JSON, or too deep, gives nothing.
-pub(crate) struct Walk<'a> {
-    text: &'a str,
-    bytes: &'a [u8],
-    quotes: QuoteBits,
+/// Where the strings of a text end.
+pub trait Strings {
+    /// The place of the closing quote of the string that opens at a place. Every string that a walk goes over is asked for
+    /// once, in the order of the text.
+    fn close(&mut self, open: usize) -> usize;
 }
 
-impl<'a> Walk<'a> {
-    /// # Errors
-    /// A string of the text is none, or does not end.
-    pub(crate) fn new(text: &'a str) -> Result<Self, JsonError> {
-        Ok(Self { text, bytes: text.as_bytes(), quotes: QuoteBits::find(text.as_bytes())? })
+/// Goes through one text.
+#[derive(Debug)]
+pub struct Walk<'a, S> {
+    text: &'a str,
+    bytes: &'a [u8],
+    strings: S,
+    depth: u32,
+    wrong: Option<JsonError>,
+}
+
+impl<'a, S: Strings> Walk<'a, S> {
+    /// A walk through a text whose strings are known.
+    #[inline]
+    pub fn new(text: &'a str, strings: S) -> Self {
+        Self { text, bytes: text.as_bytes(), strings, depth: 0, wrong: None }
     }
 
-    /// Whether any string has an escape.
-    pub(crate) fn escapes(&self) -> bool {
-        self.quotes.escapes()
+    /// What stopped the walk.
+    pub fn into_error(self) -> JsonError {
+        self.wrong.unwrap_or(JsonError { what: "no JSON", at: 0 })
     }
 
     /// A piece of the text.
     #[inline]
-    pub(crate) fn piece(&self, start: usize, end: usize) -> Option<&'a str> {
+    pub fn piece(&self, start: usize, end: usize) -> Option<&'a str> {
         self.text.get(start..end)
-    }
-
-    /// Whether nothing follows a place but white space.
-    pub(crate) fn is_end(&self, at: usize) -> bool {
-        self.space(at) == self.bytes.len()
     }
 
     /// The byte at a place; zero, which is no JSON, after the end.
     #[inline]
-    pub(crate) fn byte(&self, at: usize) -> u8 {
+    pub fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
     }
 
     /// The place of what follows white space.
     #[inline]
-    pub(crate) fn space(&self, mut at: usize) -> usize {
+    pub fn space(&self, mut at: usize) -> usize {
         while matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
             at += 1;
         }
         at
     }
 
-    /// A key with its colon: the places of the closing quote and of the value.
+    /// The object that the text has to be, as [`Walk::members`] goes through it.
     #[inline]
-    fn key(&self, at: usize) -> Option<(usize, usize)> {
-        if self.byte(at) != b'"' {
-            return None;
+    pub fn object(&mut self, each: impl FnMut(&mut Self, &'a [u8], usize) -> Option<usize>) -> Option<()> {
+        let open = self.space(0);
+        if self.byte(open) != b'{' {
+            return self.wrong("no object", open);
         }
-        let close = self.quotes.next(at + 1);
-        let colon = self.space(close + 1);
-        (self.byte(colon) == b':').then(|| (close, self.space(colon + 1)))
+        let end = self.members(open, each)?;
+        let end = self.space(end);
+        if end == self.bytes.len() { Some(()) } else { self.wrong("something after the object", end) }
     }
 
-    /// Goes through the members of the object that begins here. `each` gets a key as written and the place of its value,
-    /// and gives the place after it. Gives the place after the object.
-    #[inline]
-    pub(crate) fn members(&self, open: usize, mut each: impl FnMut(&'a str, usize) -> Option<usize>) -> Option<usize> {
+    /// Goes through the members of the object that begins here. `each` gets a key as written, without its quotes, and the
+    /// place of its value, and gives the place after that.
+    #[inline(always)]
+    pub fn members(
+        &mut self,
+        open: usize,
+        mut each: impl FnMut(&mut Self, &'a [u8], usize) -> Option<usize>,
+    ) -> Option<usize> {
+        self.enter(open)?;
         let mut at = self.space(open + 1);
         if self.byte(at) == b'}' {
-            return Some(at + 1);
+            return Some(self.leave(at));
         }
         loop {
             let (close, value) = self.key(at)?;
-            at = self.space(each(self.piece(at + 1, close)?, value)?);
+            let key = self.bytes.get(at + 1..close)?;
+            let end = each(self, key, value)?;
+            at = self.space(end);
             match self.byte(at) {
                 b',' => at = self.space(at + 1),
-                b'}' => return Some(at + 1),
-                _ => return None,
+                b'}' => return Some(self.leave(at)),
+                _ => return self.wrong("neither a comma nor the object's end", at),
             }
         }
     }
 
     /// Goes through the elements of the array that begins here, in the same way.
-    #[inline]
-    pub(crate) fn elements(&self, open: usize, mut each: impl FnMut(usize) -> Option<usize>) -> Option<usize> {
+    #[inline(always)]
+    pub fn elements(&mut self, open: usize, mut each: impl FnMut(&mut Self, usize) -> Option<usize>) -> Option<usize> {
+        self.enter(open)?;
         let mut at = self.space(open + 1);
         if self.byte(at) == b']' {
-            return Some(at + 1);
+            return Some(self.leave(at));
         }
         loop {
-            at = self.space(each(at)?);
+            let end = each(self, at)?;
+            at = self.space(end);
             match self.byte(at) {
                 b',' => at = self.space(at + 1),
-                b']' => return Some(at + 1),
-                _ => return None,
+                b']' => return Some(self.leave(at)),
+                _ => return self.wrong("neither a comma nor the list's end", at),
             }
         }
     }
 
-    /// Checks the value that begins here; gives the place after it.
-    pub(crate) fn skip(&self, mut at: usize) -> Option<usize> {
+    /// The closing quote of the string that opens here.
+    #[inline]
+    pub fn string(&mut self, open: usize) -> usize {
+        self.strings.close(open)
+    }
+
+    /// Goes over the value that begins here.
+    pub fn skip(&mut self, mut at: usize) -> Option<usize> {
         // Whether each of what is open is an object, the innermost lowest: `DEEPEST` fits.
         let (mut objects, mut depth) = (0_u128, 0_u32);
+        let room = DEEPEST.saturating_sub(self.depth);
         loop {
             let first = self.byte(at);
             at = match first {
-                b'"' => self.quotes.next(at + 1) + 1,
+                b'"' => self.string(at) + 1,
                 b'{' | b'[' => {
                     depth += 1;
-                    if depth > DEEPEST {
-                        return None;
+                    if depth > room {
+                        return self.wrong(TOO_DEEP, at);
                     }
                     objects = (objects << 1) | u128::from(first == b'{');
                     at = self.space(at + 1);
@@ -134,7 +159,8 @@ impl<'a> Walk<'a> {
                 let in_object = objects & 1 == 1;
                 match self.byte(at) {
                     b',' if in_object => {
-                        at = self.key(self.space(at + 1))?.1;
+                        let next = self.space(at + 1);
+                        at = self.key(next)?.1;
                         break;
                     }
                     b',' => {
@@ -143,7 +169,7 @@ impl<'a> Walk<'a> {
                     }
                     b'}' if in_object => at += 1,
                     b']' if !in_object => at += 1,
-                    _ => return None,
+                    _ => return self.wrong("neither a comma nor an end", at),
                 }
                 depth -= 1;
                 objects >>= 1;
@@ -151,18 +177,25 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A number, `true`, `false` or `null`: the place after it.
-    fn primitive(&self, at: usize) -> Option<usize> {
+    /// A number, `true`, `false` or `null`.
+    #[inline]
+    pub fn primitive(&mut self, at: usize) -> Option<usize> {
         let word = match self.byte(at) {
             b't' => "true",
             b'f' => "false",
             b'n' => "null",
             _ => return self.number(at),
         };
-        self.bytes.get(at..)?.starts_with(word.as_bytes()).then(|| at + word.len())
+        let is = self.bytes.get(at..).is_some_and(|rest| rest.starts_with(word.as_bytes()));
+        if is { Some(at + word.len()) } else { self.wrong("no value", at) }
     }
 
-    fn number(&self, begin: usize) -> Option<usize> {
+    fn number(&mut self, begin: usize) -> Option<usize> {
+        let found = self.digits(begin);
+        if found.is_some() { found } else { self.wrong("no value", begin) }
+    }
+
+    fn digits(&self, begin: usize) -> Option<usize> {
         let digits = |from: usize| {
             let mut at = from;
             while self.byte(at).is_ascii_digit() {
@@ -180,5 +213,39 @@ impl<'a> Walk<'a> {
             at = digits(at)?;
         }
         Some(at)
+    }
+
+    /// A key with its colon: the places of the closing quote and of the value.
+    #[inline]
+    fn key(&mut self, at: usize) -> Option<(usize, usize)> {
+        if self.byte(at) != b'"' {
+            return self.wrong("no key", at);
+        }
+        let close = self.string(at);
+        let colon = self.space(close + 1);
+        if self.byte(colon) != b':' {
+            return self.wrong("a key without a colon", colon);
+        }
+        Some((close, self.space(colon + 1)))
+    }
+
+    /// Into an object or a list.
+    #[inline]
+    fn enter(&mut self, at: usize) -> Option<()> {
+        self.depth += 1;
+        if self.depth > DEEPEST { self.wrong(TOO_DEEP, at) } else { Some(()) }
+    }
+
+    /// Out of it; gives the place after its bracket.
+    #[inline]
+    fn leave(&mut self, close: usize) -> usize {
+        self.depth -= 1;
+        close + 1
+    }
+
+    #[cold]
+    fn wrong<T>(&mut self, what: &'static str, at: usize) -> Option<T> {
+        self.wrong = Some(JsonError { what, at });
+        None
     }
 }

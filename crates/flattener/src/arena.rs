@@ -97,7 +97,7 @@ impl Arena {
             self.tops.resize(self.tops.len() + self.names, NONE);
             self.nodes.push(Node { name: NONE, next: place, first_child: NONE, names: 0, value: Value::Object });
             self.text.push_str(text);
-            Scan::new(self, trie, (text, before), &quotes, root).resource()
+            Scan::resource(self, trie, (text, before), &quotes, root)
         });
         self.quotes = quotes;
         match read {

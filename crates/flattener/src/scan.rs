@@ -1,31 +1,26 @@
 //! One resource, from the places of its quotes to the nodes that the views need: the second of two passes.
 //! What no view needs is checked to be JSON as well, so that a broken resource is told whatever the views are.
 
-use fhirvest_fhir::quotes::{JsonError, Quotes};
+use fhirvest_fhir::{
+    quotes::{JsonError, Places, Quotes},
+    walk::Walk,
+};
 
 use crate::{
     arena::{Arena, NONE, Piece, Value},
     trie::{Found, Trie},
 };
 
-/// Values within each other; FHIR's own go to about twenty.
-const DEEPEST: u32 = 128;
+/// A walk through a resource.
+type Resource<'a> = Walk<'a, Places<'a>>;
 
 pub(crate) struct Scan<'a> {
     arena: &'a mut Arena,
     trie: &'a Trie,
-    text: &'a str,
-    bytes: &'a [u8],
     /// Where the text begins in the arena's.
     begin: usize,
-    /// The resource's node.
-    root: u32,
-    /// The places of the quotes.
-    quotes: &'a [u32],
-    /// The first of them that was not met yet.
-    met: usize,
+    /// Whether any string of it has an escape.
     escapes: bool,
-    depth: u32,
 }
 
 /// Where a value goes in the arena.
@@ -41,146 +36,94 @@ struct Place<'l> {
 }
 
 impl<'a> Scan<'a> {
-    /// Reads a text, and where it begins in the arena's, into a node of the arena.
-    pub(crate) fn new(
+    /// Reads a text, which has to be one object, and where it begins in the arena's, into a node of the arena.
+    pub(crate) fn resource(
         arena: &'a mut Arena,
         trie: &'a Trie,
         (text, begin): (&'a str, usize),
         quotes: &'a Quotes,
         root: u32,
-    ) -> Self {
-        let (escapes, quotes) = (quotes.escapes(), quotes.places());
-        Self { arena, trie, text, bytes: text.as_bytes(), begin, root, quotes, met: 0, escapes, depth: 0 }
+    ) -> Result<(), JsonError> {
+        let mut scan = Self { arena, trie, begin, escapes: quotes.escapes() };
+        let mut walk = Walk::new(text, quotes.strings());
+        let mut fields = Fields { of: Trie::ROOT, parent: root, last: NONE, seen: 0 };
+        let read = walk.object(|walk, key, at| scan.field(walk, &mut fields, key, at));
+        read.ok_or_else(|| walk.into_error())
     }
 
-    /// Reads the text, which has to be one object.
-    pub(crate) fn resource(mut self) -> Result<(), JsonError> {
-        let begin = self.space(0);
-        if self.byte(begin) != b'{' {
-            return wrong("no object", begin);
-        }
-        let end = self.fields(Trie::ROOT, self.root, begin)?;
-        let end = self.space(end);
-        if end == self.bytes.len() { Ok(()) } else { wrong("something after the object", end) }
-    }
-
-    /// The byte at a place; zero, which is no JSON, after the end.
-    #[inline]
-    fn byte(&self, at: usize) -> u8 {
-        self.bytes.get(at).copied().unwrap_or(0)
-    }
-
-    /// The place of what follows white space.
-    #[inline]
-    fn space(&self, mut at: usize) -> usize {
-        while matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
-            at += 1;
-        }
-        at
-    }
-
-    /// The place of the closing quote of the string that comes next.
-    #[inline]
-    fn string(&mut self) -> usize {
-        let close = self.quotes.get(self.met + 1).map_or(self.bytes.len(), |close| *close as usize);
-        self.met += 2;
-        close
-    }
-
-    /// A key with its colon: the places of the closing quote and of the value.
-    #[inline]
-    fn key(&mut self, at: usize) -> Result<(usize, usize), JsonError> {
-        if self.byte(at) != b'"' {
-            return wrong("no key", at);
-        }
-        let close = self.string();
-        let colon = self.space(close + 1);
-        if self.byte(colon) != b':' {
-            return wrong("a key without a colon", colon);
-        }
-        Ok((close, self.space(colon + 1)))
-    }
-
-    /// Reads an object's fields into a node; returns the place after it.
-    fn fields(&mut self, of: u32, parent: u32, open: usize) -> Result<usize, JsonError> {
-        self.enter(open)?;
-        let (mut last, mut seen) = (NONE, 0_u64);
-        let mut at = self.space(open + 1);
-        if self.byte(at) == b'}' {
-            return Ok(self.leave(at));
-        }
-        loop {
-            let (close, value) = self.key(at)?;
-            let end = match self.find(of, at + 1, close) {
-                // Of duplicate keys the first counts.
-                Some(Found { place, .. }) if place < 64 && seen & (1 << place) != 0 => self.skip(value)?,
-                Some(Found { place, name, node }) => {
-                    if place < 64 {
-                        seen |= 1 << place;
-                    }
-                    self.value(&mut Place { node, name, parent, last: &mut last, position: 0 }, value, false)?
-                }
-                None => self.skip(value)?,
-            };
-            at = self.space(end);
-            match self.byte(at) {
-                b',' => at = self.space(at + 1),
-                b'}' => return Ok(self.leave(at)),
-                _ => return wrong("neither a comma nor the object's end", at),
-            }
-        }
+    /// Reads an object's fields into a node.
+    fn fields(&mut self, walk: &mut Resource<'a>, of: u32, parent: u32, open: usize) -> Option<usize> {
+        let mut fields = Fields { of, parent, last: NONE, seen: 0 };
+        walk.members(open, |walk, key, at| self.field(walk, &mut fields, key, at))
     }
 
     #[inline(always)]
-    fn find(&mut self, of: u32, start: usize, close: usize) -> Option<Found> {
-        let key = &self.bytes[start..close];
+    fn field(&mut self, walk: &mut Resource<'a>, fields: &mut Fields, key: &[u8], at: usize) -> Option<usize> {
+        let Some(Found { place, name, node }) = self.find(fields.of, key) else { return walk.skip(at) };
+        if place < 64 {
+            // Of duplicate keys the first counts.
+            if fields.seen & (1 << place) != 0 {
+                return walk.skip(at);
+            }
+            fields.seen |= 1 << place;
+        }
+        let mut place = Place { node, name, parent: fields.parent, last: &mut fields.last, position: 0 };
+        self.value(walk, &mut place, at, false)
+    }
+
+    #[inline(always)]
+    fn find(&mut self, of: u32, key: &[u8]) -> Option<Found> {
         if self.escapes && key.contains(&b'\\') {
-            return self.find_escaped(of, start, close);
+            return self.find_escaped(of, key);
         }
         self.trie.find(of, key, self.arena.others())
     }
 
     #[cold]
-    fn find_escaped(&mut self, of: u32, start: usize, close: usize) -> Option<Found> {
-        let key: String = serde_json::from_str(self.text.get(start - 1..=close)?).ok()?;
+    fn find_escaped(&mut self, of: u32, key: &[u8]) -> Option<Found> {
+        let key: String = serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok()?;
         self.trie.find(of, key.as_bytes(), self.arena.others())
     }
 
-    /// Reads the value of a needed field: one node, or one for each element of a list. Returns the place after it.
-    fn value(&mut self, place: &mut Place<'_>, at: usize, within_list: bool) -> Result<usize, JsonError> {
-        match self.byte(at) {
+    /// Reads the value of a needed field: one node, or one for each element of a list.
+    fn value(&mut self, walk: &mut Resource<'a>, place: &mut Place<'_>, at: usize, within_list: bool) -> Option<usize> {
+        match walk.byte(at) {
             b'"' => {
-                let close = self.string();
-                if self.escapes && self.bytes[at..close].contains(&b'\\') {
-                    self.escaped_text(place, at, close);
+                let close = walk.string(at);
+                if self.escapes && walk.piece(at, close).is_some_and(|text| text.contains('\\')) {
+                    self.escaped_text(place, walk.piece(at, close + 1)?, at);
                 } else {
                     let text = Value::Text(self.piece(at + 1, close));
                     self.leaf(place, text);
                 }
-                Ok(close + 1)
+                Some(close + 1)
             }
             // FHIR has no lists of lists: what lies deeper is one value.
             open @ (b'{' | b'[') if self.trie.is_leaf(place.node) && (open == b'{' || within_list) => {
-                let end = self.skip(at)?;
+                let end = walk.skip(at)?;
                 let json = Value::Json(self.piece(at, end));
                 self.leaf(place, json);
-                Ok(end)
+                Some(end)
             }
             b'{' => {
                 let number = self.arena.add(place.name, place.parent, place.last, Value::Object);
                 if self.trie.is_paired(place.node) {
                     self.arena.pair(number, place.parent, place.position);
                 }
-                let end = self.fields(place.node, number, at)?;
+                let end = self.fields(walk, place.node, number, at)?;
                 if self.trie.keeps_json(place.node) {
                     let json = Value::Json(self.piece(at, end));
                     self.arena.set(number, json);
                 }
-                Ok(end)
+                Some(end)
             }
-            b'[' => self.elements(place, at),
+            b'[' => walk.elements(at, |walk, at| {
+                let end = self.value(walk, place, at, true);
+                place.position += 1;
+                end
+            }),
             first => {
-                let end = self.primitive(at)?;
+                let end = walk.primitive(at)?;
                 match first {
                     b'n' => {}
                     b't' | b'f' => self.leaf(place, Value::Boolean(first == b't')),
@@ -189,7 +132,7 @@ impl<'a> Scan<'a> {
                         self.leaf(place, number);
                     }
                 }
-                Ok(end)
+                Some(end)
             }
         }
     }
@@ -208,12 +151,11 @@ impl<'a> Scan<'a> {
     }
 
     #[cold]
-    fn escaped_text(&mut self, place: &mut Place<'_>, open: usize, close: usize) {
-        let raw = self.text.get(open..=close).unwrap_or_default();
+    fn escaped_text(&mut self, place: &mut Place<'_>, raw: &str, open: usize) {
         // A lone surrogate is no text: the JSON stands for it, and counts as a misfit.
         let value = match serde_json::from_str::<String>(raw) {
             Ok(text) => Value::Text(self.arena.keep(&text)),
-            Err(_) => Value::Json(self.piece(open, close + 1)),
+            Err(_) => Value::Json(self.piece(open, open + raw.len())),
         };
         self.leaf(place, value);
     }
@@ -223,124 +165,18 @@ impl<'a> Scan<'a> {
     fn piece(&self, start: usize, end: usize) -> Piece {
         Arena::piece(self.begin + start, self.begin + end)
     }
-
-    fn elements(&mut self, place: &mut Place<'_>, open: usize) -> Result<usize, JsonError> {
-        self.enter(open)?;
-        let mut at = self.space(open + 1);
-        if self.byte(at) == b']' {
-            return Ok(self.leave(at));
-        }
-        loop {
-            let end = self.value(place, at, true)?;
-            place.position += 1;
-            at = self.space(end);
-            match self.byte(at) {
-                b',' => at = self.space(at + 1),
-                b']' => return Ok(self.leave(at)),
-                _ => return wrong("neither a comma nor the list's end", at),
-            }
-        }
-    }
-
-    /// Into an object or a list.
-    #[inline]
-    fn enter(&mut self, at: usize) -> Result<(), JsonError> {
-        self.depth += 1;
-        if self.depth > DEEPEST { wrong("nested too deeply", at) } else { Ok(()) }
-    }
-
-    /// Out of it; returns the place after its bracket.
-    #[inline]
-    fn leave(&mut self, close: usize) -> usize {
-        self.depth -= 1;
-        close + 1
-    }
-
-    /// Checks a value that no view needs; returns the place after it.
-    fn skip(&mut self, mut at: usize) -> Result<usize, JsonError> {
-        let outside = self.depth;
-        // Whether each of what is open is an object, the innermost lowest: `DEEPEST` fits.
-        let mut objects = 0_u128;
-        loop {
-            let first = self.byte(at);
-            at = match first {
-                b'"' => self.string() + 1,
-                b'{' | b'[' => {
-                    self.enter(at)?;
-                    objects = (objects << 1) | u128::from(first == b'{');
-                    at = self.space(at + 1);
-                    match (self.byte(at), first) {
-                        // Nothing in it: the loop below closes it.
-                        (b'}', b'{') | (b']', b'[') => at,
-                        (_, b'{') => {
-                            at = self.key(at)?.1;
-                            continue;
-                        }
-                        _ => continue,
-                    }
-                }
-                _ => self.primitive(at)?,
-            };
-            // Out of everything that ends here, and on to the next value.
-            loop {
-                if self.depth == outside {
-                    return Ok(at);
-                }
-                at = self.space(at);
-                let in_object = objects & 1 == 1;
-                match self.byte(at) {
-                    b',' if in_object => {
-                        let next = self.space(at + 1);
-                        at = self.key(next)?.1;
-                        break;
-                    }
-                    b',' => {
-                        at = self.space(at + 1);
-                        break;
-                    }
-                    b'}' if in_object => at = self.leave(at),
-                    b']' if !in_object => at = self.leave(at),
-                    _ => return wrong("neither a comma nor an end", at),
-                }
-                objects >>= 1;
-            }
-        }
-    }
-
-    /// A number, `true`, `false` or `null`: the place after it.
-    fn primitive(&self, at: usize) -> Result<usize, JsonError> {
-        let word = match self.byte(at) {
-            b't' => "true",
-            b'f' => "false",
-            b'n' => "null",
-            _ => return self.number(at),
-        };
-        if self.bytes[at..].starts_with(word.as_bytes()) { Ok(at + word.len()) } else { wrong("no value", at) }
-    }
-
-    fn number(&self, begin: usize) -> Result<usize, JsonError> {
-        let digits = |mut at: usize| {
-            let from = at;
-            while self.byte(at).is_ascii_digit() {
-                at += 1;
-            }
-            if at > from { Ok(at) } else { wrong("no value", begin) }
-        };
-        let first = begin + usize::from(self.byte(begin) == b'-');
-        let mut at = if self.byte(first) == b'0' { first + 1 } else { digits(first)? };
-        if self.byte(at) == b'.' {
-            at = digits(at + 1)?;
-        }
-        if matches!(self.byte(at), b'e' | b'E') {
-            at += 1 + usize::from(matches!(self.byte(at + 1), b'+' | b'-'));
-            at = digits(at)?;
-        }
-        Ok(at)
-    }
 }
 
-fn wrong<T>(what: &'static str, at: usize) -> Result<T, JsonError> {
-    Err(JsonError { what, at })
+/// The fields of an object, while they are read.
+struct Fields {
+    /// The trie's node.
+    of: u32,
+    /// The arena's.
+    parent: u32,
+    /// The arena's node of the last field.
+    last: u32,
+    /// A bit for each place among the trie's names that was met.
+    seen: u64,
 }
 
 #[cfg(test)]

@@ -5,25 +5,25 @@ use std::borrow::Cow;
 
 use super::{Held, Mode, Parts, Slot, mode};
 use crate::{
+    quotes::QuoteBits,
     resource::{self, Head},
     walk::Walk,
 };
 
+type Page<'a> = Walk<'a, QuoteBits>;
+
 pub(super) fn parts(text: &str) -> Option<Parts<'_>> {
-    let walk = Walk::new(text).ok()?;
-    let open = walk.space(0);
-    if walk.byte(open) != b'{' {
-        return None;
-    }
+    let quotes = QuoteBits::find(text.as_bytes()).ok()?;
+    let escapes = quotes.escapes();
     let mut parts = Parts::default();
     let mut seen = [false; 4];
-    let end = walk.members(open, |key, at| {
+    Walk::new(text, quotes).object(|walk, key, at| {
         let place = match key {
-            "resourceType" => 0,
-            "total" => 1,
-            "link" => 2,
-            "entry" => 3,
-            _ if is_escaped(&walk, key) => return None,
+            b"resourceType" => 0,
+            b"total" => 1,
+            b"link" => 2,
+            b"entry" => 3,
+            _ if escapes && is_escaped(key) => return None,
             _ => return walk.skip(at),
         };
         // A key that comes twice is refused, but not here.
@@ -31,8 +31,8 @@ pub(super) fn parts(text: &str) -> Option<Parts<'_>> {
             return None;
         }
         if place == 3 && walk.byte(at) == b'[' {
-            return walk.elements(at, |at| {
-                let (slot, end) = slot(&walk, at)?;
+            return walk.elements(at, |walk, at| {
+                let (slot, end) = slot(walk, escapes, at)?;
                 if parts.slots.is_empty() {
                     // All entries of a page are about as long.
                     parts.slots.reserve((text.len() / (end - at)).min(MOST_AT_ONCE));
@@ -53,46 +53,46 @@ pub(super) fn parts(text: &str) -> Option<Parts<'_>> {
         }
         Some(end)
     })?;
-    walk.is_end(end).then_some(parts)
+    Some(parts)
 }
 
 /// Entries that room is made for before they have come.
 const MOST_AT_ONCE: usize = 1_024;
 
 #[inline]
-fn is_escaped(walk: &Walk<'_>, key: &str) -> bool {
-    walk.escapes() && key.contains('\\')
+fn is_escaped(key: &[u8]) -> bool {
+    key.contains(&b'\\')
 }
 
 /// An element of `Bundle.entry`, and the place after it.
-fn slot<'a>(walk: &Walk<'a>, at: usize) -> Option<(Slot<'a>, usize)> {
+fn slot<'a>(walk: &mut Page<'a>, escapes: bool, at: usize) -> Option<(Slot<'a>, usize)> {
     if walk.byte(at) != b'{' {
         return None;
     }
     let mut slot = Slot::default();
-    let end = walk.members(at, |key, at| match key {
-        "resource" => {
+    let end = walk.members(at, |walk, key, at| match key {
+        b"resource" => {
             let (head, end) = match walk.byte(at) {
-                b'{' => head(walk, at).map(|(head, end)| (Some(head), end))?,
+                b'{' => head(walk, escapes, at).map(|(head, end)| (Some(head), end))?,
                 _ => (None, walk.skip(at)?),
             };
             let raw = walk.piece(at, end)?;
             slot.resource = (raw != "null").then_some(Held { raw, head });
             Some(end)
         }
-        "search" => {
+        b"search" => {
             let (mode, end) = search(walk, at)?;
             slot.mode = mode;
             Some(end)
         }
-        _ if is_escaped(walk, key) => None,
+        _ if escapes && is_escaped(key) => None,
         _ => walk.skip(at),
     })?;
     Some((slot, end))
 }
 
 /// `entry.search`, and the place after it.
-fn search(walk: &Walk<'_>, at: usize) -> Option<(Option<Mode>, usize)> {
+fn search(walk: &mut Page<'_>, at: usize) -> Option<(Option<Mode>, usize)> {
     // As nearly all servers write it; whatever else it may be is read at leisure.
     for (usual, mode) in [(r#"{"mode":"match"}"#, Mode::Match), (r#"{"mode":"include"}"#, Mode::Include)] {
         if walk.piece(at, at + usual.len()) == Some(usual) {
@@ -104,26 +104,26 @@ fn search(walk: &Walk<'_>, at: usize) -> Option<(Option<Mode>, usize)> {
 }
 
 /// The head of the resource that begins here, the same as [`resource::head`] finds, and the place after the resource.
-fn head<'a>(walk: &Walk<'a>, open: usize) -> Option<(Head<'a>, usize)> {
+fn head<'a>(walk: &mut Page<'a>, escapes: bool, open: usize) -> Option<(Head<'a>, usize)> {
     let (mut head, mut typed, mut escaped) = (Head::default(), false, false);
-    let end = walk.members(open, |key, at| match key {
-        "resourceType" if !typed => {
+    let end = walk.members(open, |walk, key, at| match key {
+        b"resourceType" if !typed => {
             let end = walk.skip(at)?;
             (head.resource_type, typed) = (resource::string(walk.piece(at, end)?).unwrap_or_default(), true);
             Some(end)
         }
-        "id" if head.id.is_none() => {
+        b"id" if head.id.is_none() => {
             let end = walk.skip(at)?;
             head.id = resource::string(walk.piece(at, end)?).filter(|id| !id.is_empty());
             Some(end)
         }
-        "meta" if head.last_updated.is_none() => {
-            let (stamp, end) = meta(walk, at)?;
+        b"meta" if head.last_updated.is_none() => {
+            let (stamp, end) = meta(walk, escapes, at)?;
             head.last_updated = stamp;
             Some(end)
         }
         _ => {
-            escaped |= is_escaped(walk, key);
+            escaped |= escapes && is_escaped(key);
             walk.skip(at)
         }
     })?;
@@ -134,16 +134,16 @@ fn head<'a>(walk: &Walk<'a>, open: usize) -> Option<(Head<'a>, usize)> {
 }
 
 /// `meta.lastUpdated` of the `meta` that begins here, and the place after it.
-fn meta<'a>(walk: &Walk<'a>, open: usize) -> Option<(Option<Cow<'a, str>>, usize)> {
+fn meta<'a>(walk: &mut Page<'a>, escapes: bool, open: usize) -> Option<(Option<Cow<'a, str>>, usize)> {
     let (mut stamp, mut plain) = (None, walk.byte(open) == b'{');
     let end = if plain {
-        walk.members(open, |key, at| {
+        walk.members(open, |walk, key, at| {
             let end = walk.skip(at)?;
-            if key == "lastUpdated" {
+            if key == b"lastUpdated" {
                 plain &= stamp.is_none();
                 stamp = Some(walk.piece(at, end)?);
             }
-            plain &= !is_escaped(walk, key);
+            plain &= !(escapes && is_escaped(key));
             Some(end)
         })?
     } else {
