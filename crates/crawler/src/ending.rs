@@ -216,6 +216,11 @@ pub fn judge(endings: &[EndedBy], evidence: &Evidence) -> (Status, Option<EndedB
 mod tests {
     use super::*;
 
+    /// Searches that hold all by construction, and the usual share that has to come.
+    fn closed() -> Evidence {
+        Evidence { min_coverage: 0.98, closure: Closure::Closed, ..Evidence::default() }
+    }
+
     /// An operator reads there what each means, and what to do.
     #[test]
     fn the_manual_explains_every_ending_and_status() {
@@ -266,17 +271,7 @@ mod tests {
             (vec![Error], 0, None, Status::Failed),
             (vec![], 0, None, Status::Failed),
         ] {
-            let closure = Closure::Closed;
-            let (min_coverage, sources_whole) = (0.98, false);
-            let evidence = Evidence {
-                unique,
-                quarantined: 0,
-                server_total,
-                min_coverage,
-                closure,
-                sources_whole,
-                more_is_seen: false,
-            };
+            let evidence = Evidence { unique, server_total, ..closed() };
             assert_eq!(judge(&endings, &evidence).0, status, "{endings:?} {unique} of {server_total:?}");
         }
     }
@@ -284,15 +279,7 @@ mod tests {
     #[test]
     fn what_is_seen_and_did_not_come_is_missing_whatever_the_counts_say() {
         for (unique, server_total) in [(0, None), (0, Some(0)), (9, None), (9, Some(9))] {
-            let evidence = Evidence {
-                unique,
-                quarantined: 0,
-                server_total,
-                min_coverage: 0.98,
-                closure: Closure::Closed,
-                sources_whole: true,
-                more_is_seen: true,
-            };
+            let evidence = Evidence { unique, server_total, sources_whole: true, more_is_seen: true, ..closed() };
             assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, Status::Partial, "{unique} of {server_total:?}");
         }
     }
@@ -306,16 +293,7 @@ mod tests {
             (100, 3, Some(100), Status::Partial),
             (0, 1, None, Status::Partial),
         ] {
-            let (min_coverage, closure, sources_whole) = (0.98, Closure::Closed, false);
-            let evidence = Evidence {
-                unique,
-                quarantined,
-                server_total,
-                min_coverage,
-                closure,
-                sources_whole,
-                more_is_seen: false,
-            };
+            let evidence = Evidence { unique, quarantined, server_total, ..closed() };
             assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{unique} and {quarantined}");
         }
     }
@@ -332,16 +310,7 @@ mod tests {
             (Closure::Bounded, None, true, Status::Complete),
             (Closure::Bounded, Some(9), true, Status::Partial),
         ] {
-            let min_coverage = 0.98;
-            let evidence = Evidence {
-                unique: 4,
-                quarantined: 0,
-                server_total,
-                min_coverage,
-                closure,
-                sources_whole,
-                more_is_seen: false,
-            };
+            let evidence = Evidence { unique: 4, server_total, closure, sources_whole, ..closed() };
             assert_eq!(judge(&[EndedBy::LastPage], &evidence).0, status, "{closure:?} {server_total:?}");
         }
     }

@@ -6,6 +6,8 @@
 //! `FHIRVEST_COMBINATIONS` is the number of cases, `FHIRVEST_COMBINATIONS_FROM` the first of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod draw;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -16,6 +18,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use draw::Draw;
 use fhirvest_crawler::{
     ending::Status,
     engine::{Crawl, ResourcePlan},
@@ -96,23 +99,6 @@ impl Transport for Local {
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
-}
-
-/// Numbers drawn from a seed (SplitMix64): the same case again for the same number.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % most as u64).unwrap()
-    }
-
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
 }
 
 /// What the transport of this test does not do (gzip), and what takes memory rather than thought.

@@ -5,11 +5,13 @@
 //! `FHIRVEST_COMBINATIONS` is the number of habits in company, `FHIRVEST_COMBINATIONS_FROM` the first of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod draw;
 mod payer;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono::DateTime;
+use draw::Draw;
 use fhirvest_crawler::{
     ending::Status,
     engine::ResourcePlan,
@@ -72,23 +74,6 @@ async fn each_habit_is_answered_or_told() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-/// Numbers drawn from a seed (SplitMix64): the same case again for the same number.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % most as u64).unwrap()
-    }
-
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
 }
 
 /// A case: the habits' names, the habits, the rows, and the plan.
