@@ -305,6 +305,27 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_run_tells_what_did_not_come_again() {
+        let report = |removed: u64| -> RunReport {
+            serde_json::from_value(serde_json::json!({
+                "run": "r", "job": "nightly", "source": "acme", "environment": "production",
+                "base_url": "https://a.example/", "lake": "lake", "resumed": false,
+                "started_at": "2026-05-01T12:00:00Z", "finished_at": "2026-05-01T12:01:00Z", "seconds": 60.0,
+                "exit_code": 0, "resources": [], "tables": [], "next_step": "",
+                "changes": [{"resource_type": "Location", "added": 1, "changed": 2, "removed": removed}],
+            }))
+            .unwrap()
+        };
+        let metrics = Metrics::default();
+        for removed in [7, 0] {
+            metrics.ended(&report(removed));
+            let line = format!("fhirvest_type_removed_resources{{job=\"nightly\",type=\"Location\"}} {removed}");
+            let told = metrics.render();
+            assert!(told.lines().any(|found| found == line), "{line} in {told}");
+        }
+    }
+
+    #[test]
     fn a_scheduler_that_starts_knows_the_last_run_and_a_run_without_a_report_is_told() {
         use crate::schedule::{JobOnBoard, LastRun};
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
