@@ -1,7 +1,13 @@
 //! Asks until there is an answer, within limits: judgement is [`crate::judgement`], the length of waits is
 //! [`crate::backoff_delay`], and this is the loop. It stands outside of the limiter, so that every attempt pays.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -16,7 +22,7 @@ use url::Url;
 use crate::{
     backoff_delay::Delays,
     event::{Event, EventSink},
-    judgement::{self, Refusal, Verdict},
+    judgement::{self, Refusal, RefusalKind, Verdict},
     source::{Limits, shown},
     transport::{Incoming, Reply, Request, Transport, TransportError},
 };
@@ -78,6 +84,8 @@ pub struct Retrying<T> {
     events: Arc<dyn EventSink>,
     cancel: watch::Receiver<bool>,
     discreet: bool,
+    /// Whether a page has come: then what is no FHIR may be a gateway's word, and the server's the next one.
+    has_answered: AtomicBool,
 }
 
 impl<T: Transport> Retrying<T> {
@@ -90,7 +98,8 @@ impl<T: Transport> Retrying<T> {
         events: Arc<dyn EventSink>,
         cancel: watch::Receiver<bool>,
     ) -> Self {
-        Self { inner, limits, jitter, now, events, cancel, discreet: false }
+        let has_answered = AtomicBool::new(false);
+        Self { inner, limits, jitter, now, events, cancel, discreet: false, has_answered }
     }
 
     /// Repeats nothing that the server says in its own words where `discreet`: they may name a person.
@@ -159,7 +168,13 @@ impl<T: Transport> Retrying<T> {
             let (verdict, fetched, answered) =
                 self.or_cancelled(self.attempt(&request, attempts, &mut announce)).await?;
             let (after, reason) = match (verdict, fetched) {
-                (Verdict::Deliver, Some(fetched)) => return Ok(fetched),
+                (Verdict::Deliver, Some(fetched)) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return Ok(fetched);
+                }
+                (Verdict::Refuse(refusal), _) if attempts <= max_retries && self.may_be_another(&refusal, attempts) => {
+                    (None, refusal.message)
+                }
                 (Verdict::Refuse(refusal), _) => return Err(FetchError::Refused(refusal)),
                 (Verdict::Stop, _) => return Err(FetchError::Cancelled),
                 (Verdict::Retry { after, reason }, _) => (after, reason),
@@ -239,6 +254,14 @@ impl<T: Transport> Retrying<T> {
         self.wait(delay).await
     }
 
+    /// Whether a refusal after so many attempts may come from somebody in between, who is gone in a moment: a gateway that
+    /// says with a page of its own and status 200 that the server is being looked after.
+    fn may_be_another(&self, refusal: &Refusal, attempts: u32) -> bool {
+        refusal.kind == RefusalKind::NotFhir
+            && self.has_answered.load(Ordering::Relaxed)
+            && attempts <= MOST_WORDS_OF_OTHERS
+    }
+
     /// What comes of a request, or that the crawl is asked to stop: a request in flight is not waited for then.
     async fn or_cancelled<R>(&self, request: impl Future<Output = R>) -> Result<R, FetchError> {
         let mut cancel = self.cancel.clone();
@@ -313,6 +336,9 @@ impl<T: Transport> Retrying<T> {
         }
     }
 }
+
+/// Answers that are no FHIR, after some that were, until they are taken for the server's own.
+const MOST_WORDS_OF_OTHERS: u32 = 2;
 
 /// The longest time that is kept for later. A server that names a longer one means none, and some name one that no
 /// calendar holds.
