@@ -129,3 +129,22 @@ async fn habits_in_company_never_make_a_wrong_complete() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Its last pages lead to the beginning of the whole type, windows without rows included.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_loses_the_window_does_not_make_every_window_seem_full() {
+    let names = ["1 empty", "4 everything again and again"];
+    let chosen: Vec<Habit> = names.map(|wanted| habits().find(|(name, ..)| *name == wanted).unwrap().2).to_vec();
+    let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+    let strategy = Strategy::DateRange {
+        param: "_lastUpdated".into(),
+        start: time(1_450_000_000),
+        end: time(1_790_000_000),
+        max_bucket: 5,
+    };
+    let crawled = crawl(40, &chosen, ResourcePlan { strategy, ..plan(Some(1_000)) }).await;
+    assert_eq!(broken_promise(40, &crawled), None);
+    assert_eq!(crawled.held.len(), 40);
+    // Forty rows in windows of five at the most.
+    assert!(crawled.asked.len() < 400, "{} requests", crawled.asked.len());
+}

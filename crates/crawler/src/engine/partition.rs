@@ -111,6 +111,8 @@ struct Drive<'a> {
     from_first: bool,
     /// It has come by something.
     found: bool,
+    /// The first page held something whose age is another than was asked for: ages tell nothing.
+    ageless: bool,
 }
 
 impl Drive<'_> {
@@ -120,6 +122,15 @@ impl Drive<'_> {
 
     fn is_everything(&self) -> bool {
         matches!(self.plan().strategy, Strategy::Everything { .. })
+    }
+
+    /// The matches of a page that are of another age than was asked for, if there are any.
+    fn others(&self, page: &Page) -> Option<u64> {
+        let others = page.entries.iter().filter(|entry| {
+            let stamp = entry.last_updated.as_deref().filter(|_| entry.mode != Some(Mode::Include));
+            stamp.is_some_and(|stamp| self.bucket.excludes(&self.plan().strategy, stamp))
+        });
+        Some(others.count() as u64).filter(|others| *others > 0)
     }
 
     /// The partitions to go on with in this one's place.
@@ -147,6 +158,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             trail: Trail::new(&progress.trail),
             from_first: true,
             found: false,
+            ageless: false,
         };
         let mut cursor = progress.cursor;
         loop {
@@ -293,7 +305,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             let url_hash = paging::url_hash(&page.url);
             drive.trail.add(url_hash);
-            let matches = found_by(&page, drive.plan());
+            let mut matches = found_by(&page, drive.plan());
+            match drive.others(&page.page) {
+                Some(_) if first => drive.ageless = true,
+                // A link that has lost the question leads to what nobody asked for here.
+                Some(others) if !drive.ageless && others == matches => matches = 0,
+                _ => {}
+            }
             seen += matches;
             drive.found |= matches > 0;
             most = most.max(matches);

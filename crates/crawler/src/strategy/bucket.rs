@@ -1,6 +1,7 @@
 //! The share of a type that one partition asks for: its parameters, and its parts.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use fhirvest_fhir::temporal;
 use serde::{Deserialize, Serialize};
 
 use super::Strategy;
@@ -159,6 +160,15 @@ impl Bucket {
         }
     }
 
+    /// Whether a resource of this age is none of this share: of a window by `_lastUpdated` that it does not lie in.
+    #[must_use]
+    pub fn excludes(&self, strategy: &Strategy, last_updated: &str) -> bool {
+        let (Self::Window { from, to, .. }, Strategy::DateRange { param, .. }) = (self, strategy) else { return false };
+        let seconds = temporal::micros(last_updated).map(|micros| micros.div_euclid(1_000_000));
+        let outside = |time| from.is_some_and(|from| time < from) || to.is_some_and(|to| time >= to);
+        param == "_lastUpdated" && seconds.is_some_and(outside)
+    }
+
     /// Smaller shares that together hold what this one holds (for a prefix: but for names that end with it); nothing
     /// where it cannot be made smaller. `refused` says that the server does not answer this one at all.
     #[must_use]
@@ -301,6 +311,28 @@ mod tests {
             let told: Vec<_> = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             assert_eq!(told, wanted);
         }
+    }
+
+    #[test]
+    fn a_window_by_age_excludes_what_is_older_or_younger() {
+        let window = |from, to| Bucket::Window { from, to, refusals: 0 };
+        let (from, to) = (Some(1_600_000_000), Some(1_600_000_010));
+        for (window, stamp, excluded) in [
+            (window(from, to), "2020-09-13T12:26:40Z", false),
+            (window(from, to), "2020-09-13T12:26:39.999Z", true),
+            (window(from, to), "2020-09-13T14:26:49.999+02:00", false),
+            (window(from, to), "2020-09-13T12:26:50Z", true),
+            (window(None, to), "1999-01-01T00:00:00Z", false),
+            (window(from, None), "2999-01-01T00:00:00Z", false),
+            // Nobody knows.
+            (window(from, to), "2021", false),
+            (Bucket::All, "2021-01-01T00:00:00Z", false),
+        ] {
+            assert_eq!(window.excludes(&daterange(), stamp), excluded, "{stamp}");
+        }
+        let Strategy::DateRange { start, end, max_bucket, .. } = daterange() else { return };
+        let by_date = Strategy::DateRange { param: "date".into(), start, end, max_bucket };
+        assert!(!window(from, to).excludes(&by_date, "1999-01-01T00:00:00Z"));
     }
 
     fn holds(bucket: &Bucket, time: i64) -> bool {
