@@ -51,17 +51,24 @@ impl<'a> Reference<'a> {
             Some((base, resource_type)) => (Some(base), resource_type),
             None => (None, rest),
         };
-        let named = resource_type.starts_with(|c: char| c.is_ascii_uppercase())
-            && resource_type.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if named && is_id(id) { Self::Literal { base, resource_type, id } } else { Self::Other }
+        if is_type(resource_type) && is_id(id) { Self::Literal { base, resource_type, id } } else { Self::Other }
     }
 
     /// `Practitioner/1`, which nearly all are, in one pass.
     fn relative(text: &'a str) -> Option<Self> {
         let (resource_type, rest) = text.split_at(text.bytes().position(|byte| !byte.is_ascii_alphanumeric())?);
         let id = rest.strip_prefix('/')?;
-        let named = resource_type.starts_with(|c: char| c.is_ascii_uppercase());
-        (named && is_id(id)).then_some(Self::Literal { base: None, resource_type, id })
+        (is_type(resource_type) && is_id(id)).then_some(Self::Literal { base: None, resource_type, id })
+    }
+
+    /// The key of a reference's text, as [`Reference::key`] gives it; of the usual ones at once.
+    #[must_use]
+    pub fn key_in(text: &'a str, of_type: Option<&str>) -> Option<&'a str> {
+        let id = of_type.filter(|name| is_type(name)).and_then(|name| text.strip_prefix(name)?.strip_prefix('/'));
+        match id.filter(|id| is_id(id)) {
+            Some(id) => Some(id),
+            None => Self::parse(text).key(of_type),
+        }
     }
 
     /// The key that joins to the resource: the bare id, or a `urn:uuid`'s UUID. Nothing where the reference does not
@@ -76,12 +83,26 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// A resource type's name, as far as its form tells.
+fn is_type(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// FHIR's `id`: up to 64 letters, digits, hyphens and dots. Real servers use underscores, and longer ones, too.
 fn is_id(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 256
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':'))
+    !text.is_empty() && text.len() <= 256 && text.bytes().all(|byte| OF_IDS[usize::from(byte)])
 }
+
+/// For each byte whether ids have it.
+const OF_IDS: [bool; 256] = {
+    let mut of_ids = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        of_ids[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
+        byte += 1;
+    }
+    of_ids
+};
 
 /// What the references in a resource's JSON lead to, as (type, id), in their order: the values of all keys named
 /// `reference`, found on the text without parsing the resource. Contained resources, `urn:uuid` and what is no

@@ -166,10 +166,10 @@ pub fn days(text: &str) -> Option<i32> {
 /// second beyond the sixth are cut off.
 #[must_use]
 pub fn micros(text: &str) -> Option<i64> {
-    let (date, rest) = text.split_once('T')?;
+    let (date, rest) = text.split_at_checked(10)?;
+    let rest = rest.strip_prefix('T')?;
     let (year, month, day) = ymd(date)?;
-    let zone_at = rest.find(['Z', 'z', '+', '-'])?;
-    let (clock, zone) = rest.split_at(zone_at);
+    let (clock, zone) = rest.split_at(rest.bytes().position(begins_zone)?);
     let seconds = days_from_civil(year, month, day) * 86_400 - offset(zone)?;
     seconds.checked_mul(1_000_000)?.checked_add(time_micros(clock)?)
 }
@@ -189,27 +189,26 @@ pub fn local_micros(text: &str) -> Option<i64> {
 /// Microseconds from midnight of a time: `HH:MM:SS` with any fraction; `HH:MM` occurs and is taken.
 #[must_use]
 pub fn time_micros(text: &str) -> Option<i64> {
-    let mut parts = text.splitn(3, ':');
-    let hours = two(parts.next()?).filter(|hours| *hours < 24)?;
-    let minutes = two(parts.next()?).filter(|minutes| *minutes < 60)?;
-    let (seconds, fraction) = match parts.next() {
-        None => (0, 0),
-        Some(part) => {
-            let (seconds, fraction) = part.split_once('.').unwrap_or((part, ""));
-            // A leap second is the last microsecond's neighbour: there is no other place for it.
-            let seconds = two(seconds).filter(|seconds| *seconds <= 60)?.min(59);
-            if !fraction.bytes().all(|byte| byte.is_ascii_digit()) || part.ends_with('.') {
-                return None;
-            }
-            let mut micros = 0;
-            for place in 0..6 {
-                let digit = fraction.as_bytes().get(place).map_or(0, |byte| i64::from(byte - b'0'));
-                micros = micros * 10 + digit;
-            }
-            (seconds, micros)
-        }
+    let [h, i, b':', m, n, rest @ ..] = text.as_bytes() else { return None };
+    let hours = digits(*h, *i).filter(|hours| *hours < 24)?;
+    let minutes = digits(*m, *n).filter(|minutes| *minutes < 60)?;
+    let (seconds, fraction) = match rest {
+        [] => (0, &[][..]),
+        [b':', s, t] => (digits(*s, *t)?, &[][..]),
+        [b':', s, t, b'.', fraction @ ..] if !fraction.is_empty() => (digits(*s, *t)?, fraction),
+        _ => return None,
     };
-    Some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction)
+    if seconds > 60 || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let mut micros = 0;
+    if !fraction.is_empty() {
+        for place in 0..6 {
+            micros = micros * 10 + fraction.get(place).map_or(0, |byte| i64::from(byte - b'0'));
+        }
+    }
+    // A leap second is the last microsecond's neighbour: there is no other place for it.
+    Some(((hours * 60 + minutes) * 60 + seconds.min(59)) * 1_000_000 + micros)
 }
 
 /// The first or last moment, to the millisecond, that a date, dateTime or time of its precision can mean (FHIRPath,
@@ -286,12 +285,9 @@ fn longest_month(month: &str) -> Option<u32> {
 }
 
 fn ymd(text: &str) -> Option<(i64, i64, i64)> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
-        return None;
-    }
-    let year = two(text.get(..2)?)? * 100 + two(text.get(2..4)?)?;
-    let (month, day) = (two(text.get(5..7)?)?, two(text.get(8..10)?)?);
+    let [c, e, n, t, b'-', m, o, b'-', d, a] = text.as_bytes() else { return None };
+    let year = digits(*c, *e)? * 100 + digits(*n, *t)?;
+    let (month, day) = (digits(*m, *o)?, digits(*d, *a)?);
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let longest = match month {
         2 if leap => 29,
@@ -305,7 +301,16 @@ fn ymd(text: &str) -> Option<(i64, i64, i64)> {
 
 fn two(text: &str) -> Option<i64> {
     let [a, b] = text.as_bytes() else { return None };
+    digits(*a, *b)
+}
+
+/// A number of two digits.
+fn digits(a: u8, b: u8) -> Option<i64> {
     (a.is_ascii_digit() && b.is_ascii_digit()).then(|| i64::from(a - b'0') * 10 + i64::from(b - b'0'))
+}
+
+fn begins_zone(byte: u8) -> bool {
+    matches!(byte, b'Z' | b'z' | b'+' | b'-')
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar: years begin in March, so that the leap day is the last.

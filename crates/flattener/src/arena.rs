@@ -11,11 +11,22 @@ use crate::{scan::Scan, trie::Trie};
 /// A number that stands for no node.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// Stands for several nodes where one is wanted.
+pub(crate) const SEVERAL: u32 = NONE - 1;
+
 /// A piece of the arena's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
     start: u32,
     length: u32,
+}
+
+impl Piece {
+    /// Where it begins in the arena's text, and its length.
+    #[inline]
+    pub(crate) fn place(self) -> (usize, usize) {
+        (self.start as usize, self.length as usize)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -150,7 +161,7 @@ impl Arena {
     }
 
     /// The first child of a node under a name; its neighbours of the same name follow it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first(&self, of: u32, name: u32) -> u32 {
         let parent = &self.nodes[of as usize];
         // Most elements are not there.
@@ -171,15 +182,25 @@ impl Arena {
         next
     }
 
+    /// The only child of a node under a name; [`NONE`] for none, [`SEVERAL`] for more.
+    #[inline(always)]
+    pub(crate) fn only(&self, of: u32, name: u32) -> u32 {
+        let found = self.first(of, name);
+        if found == NONE {
+            return NONE;
+        }
+        let next = self.nodes[found as usize].next;
+        if next != NONE && self.nodes[next as usize].name == name { SEVERAL } else { found }
+    }
+
     #[inline]
     pub(crate) fn text(&self, piece: Piece) -> &str {
         self.text.get(piece.start as usize..(piece.start + piece.length) as usize).unwrap_or_default()
     }
 
-    /// The whole text, and where a piece of it begins, with its length.
-    #[inline]
-    pub(crate) fn part_of(&self, piece: Piece) -> (&str, (usize, usize)) {
-        (&self.text, (piece.start as usize, piece.length as usize))
+    /// The text that all pieces are pieces of.
+    pub(crate) fn all_text(&self) -> &str {
+        &self.text
     }
 
     /// The names that no path knows.

@@ -1,12 +1,12 @@
 //! What the columns of a table hold at the places of its walks.
 
 use crate::{
-    arena::{NONE, Piece, Value},
-    chain::{Chain, SEVERAL},
+    arena::{NONE, Piece, SEVERAL, Value, bit},
+    chain::Chain,
     column::Scalar,
     evaluate::{Evaluator, Fail, Item},
     operation::Operation,
-    plan::{Cell, Fast, Source},
+    plan::{Cell, Fast, Source, Start},
     rows::{Gathered, Place, number},
 };
 
@@ -30,6 +30,23 @@ pub(crate) enum Filling {
 /// A resource that gives no rows: its node, and why.
 pub(crate) type Refused = (u32, String);
 
+/// What is filled in at the places of a walk.
+struct Filled<'f, 'p> {
+    fillings: &'f mut Vec<Filling>,
+    /// The values of cells that hold more than a filling can.
+    items: &'f mut Vec<Item<'p>>,
+    refused: &'f mut Vec<Refused>,
+}
+
+impl Filled<'_, '_> {
+    fn push(&mut self, place: &Place, filling: Result<Filling, Fail>) {
+        self.fillings.push(filling.unwrap_or_else(|fail| {
+            refuse(self.refused, place.root, fail);
+            Filling::Nothing
+        }));
+    }
+}
+
 impl Evaluator<'_> {
     /// Evaluates a column at all places of a walk; adds what it finds, and the resources that it cannot be evaluated for.
     pub(crate) fn cells<'p>(
@@ -41,49 +58,85 @@ impl Evaluator<'_> {
         refused: &mut Vec<Refused>,
     ) {
         let places = &gathered.walks[walk];
-        let plain = gathered.is_plain(self);
+        let fast = gathered.is_plain(self) && !cell.collection;
+        let mut filled = Filled { fillings, items, refused };
         match (&source.fast, &source.operation) {
-            (Fast::Chain(chain), _) if plain && !cell.collection => {
-                let text = cell.scalar == Scalar::Text;
-                fillings.extend(places.iter().map(|place| {
-                    let found = self.only(chain, place, cell, refused);
-                    if found == NONE {
-                        return Filling::Nothing;
-                    }
-                    match self.arena.node(found).value {
-                        Value::Text(piece) | Value::Number(piece) if text => Filling::Text(piece),
-                        _ => Filling::Node(found),
-                    }
-                }));
+            (Fast::Chain(chain), _) if fast => self.fields(cell, chain, source.stem, (places, gathered), &mut filled),
+            (Fast::Keys(chain, reference, of_type), _) if fast => {
+                let stems = source.stem.and_then(|(stem, _)| gathered.stems.get(stem));
+                for (number, place) in places.iter().enumerate() {
+                    let stem = stems.and_then(|stems| stems.get(number)).copied();
+                    let of = stem.unwrap_or_else(|| chain.only(self, place.root, place.node));
+                    let only = if of < SEVERAL { self.arena.only(of, *reference) } else { of };
+                    let filling = match only {
+                        NONE => Ok(Filling::Nothing),
+                        SEVERAL => self.fill(cell, source, place, gathered, filled.items),
+                        only => Ok(match self.reference_key(Item::Node(only), of_type.as_deref()) {
+                            Some(Item::Part(piece)) => Filling::Text(piece),
+                            _ => Filling::Nothing,
+                        }),
+                    };
+                    filled.push(place, filling);
+                }
             }
             (_, Operation::RowIndex) if !cell.collection => {
-                fillings.extend(places.iter().map(|place| Filling::RowIndex(place.row_index)));
+                filled.fillings.extend(places.iter().map(|place| Filling::RowIndex(place.row_index)));
             }
             (_, Operation::Text(text)) => {
-                let start = items.len();
-                items.push(Item::Literal(text));
-                fillings.extend(places.iter().map(|_| Filling::Items(number(start), number(start + 1))));
+                let start = filled.items.len();
+                filled.items.push(Item::Literal(text));
+                filled.fillings.extend(places.iter().map(|_| Filling::Items(number(start), number(start + 1))));
             }
             _ => {
+                let needs = source.needs.filter(|(start, _)| *start == Start::Focus && gathered.is_plain(self));
+                let has =
+                    |place: &Place| needs.is_none_or(|(_, name)| self.arena.node(place.node).names & bit(name) != 0);
                 for place in places {
-                    let filling = self.fill(cell, source, place, gathered, items);
-                    fillings.push(filling.unwrap_or_else(|fail| {
-                        refuse(refused, place.root, fail);
-                        Filling::Nothing
-                    }));
+                    let filling = if place.node == NONE || has(place) {
+                        self.fill(cell, source, place, gathered, filled.items)
+                    } else {
+                        Ok(Filling::Nothing)
+                    };
+                    filled.push(place, filling);
                 }
             }
         }
     }
 
-    #[inline]
-    fn only(&self, chain: &Chain, place: &Place, cell: &Cell, refused: &mut Vec<Refused>) -> u32 {
-        match chain.only(self, place.root, place.node) {
+    /// What a chain of fields leads to at all places of a walk. A stem comes as its number and the field that follows it.
+    fn fields<'p>(
+        &self,
+        cell: &Cell,
+        chain: &Chain,
+        stem: Option<(usize, u32)>,
+        (places, gathered): (&[Place], &Gathered<'p>),
+        filled: &mut Filled<'_, 'p>,
+    ) {
+        let Filled { fillings, refused, .. } = filled;
+        let text = cell.scalar == Scalar::Text;
+        let mut filling = |place: &Place, found| match found {
+            NONE => Filling::Nothing,
             SEVERAL => {
                 refuse(refused, place.root, several(cell));
-                NONE
+                Filling::Nothing
             }
-            found => found,
+            found => match self.arena.node(found).value {
+                Value::Text(piece) | Value::Number(piece) if text => Filling::Text(piece),
+                _ => Filling::Node(found),
+            },
+        };
+        let whole = |place: &Place| chain.only(self, place.root, place.node);
+        match (stem.and_then(|(stem, name)| Some((gathered.stems.get(stem)?, name))), chain.field()) {
+            (Some((stems, name)), _) => fillings.extend(places.iter().zip(stems).map(|(place, stem)| match *stem {
+                NONE => Filling::Nothing,
+                SEVERAL => filling(place, whole(place)),
+                stem => filling(place, self.arena.only(stem, name)),
+            })),
+            (None, Some(name)) => fillings.extend(places.iter().map(|place| match place.node {
+                NONE => Filling::Nothing,
+                node => filling(place, self.arena.only(node, name)),
+            })),
+            (None, None) => fillings.extend(places.iter().map(|place| filling(place, whole(place)))),
         }
     }
 

@@ -2,17 +2,14 @@
 //! give what [`Evaluator::each`] gives, without a closure for each step.
 
 use crate::{
-    arena::{NONE, Value},
+    arena::{NONE, SEVERAL, Value},
     evaluate::Evaluator,
     expression::Operator,
     operation::{Operation, Sameness},
 };
 
-/// Stands for several nodes where one is wanted.
-pub(crate) const SEVERAL: u32 = NONE - 1;
-
 /// Steps from the focus, or from the resource.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chain {
     from_root: bool,
     /// Each of these leads from one node to the first that it reaches.
@@ -21,7 +18,7 @@ pub(crate) struct Chain {
     all: Vec<Step>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 enum Step {
     /// The fields of one name.
     Child(u32),
@@ -68,11 +65,19 @@ impl Chain {
         !self.from_root && self.firsts.is_empty() && self.all.is_empty()
     }
 
-    /// Whether it begins at the resource, and the name of its first step, if that is one.
-    pub(crate) fn begins_with(&self) -> (bool, Option<u32>) {
-        let first = self.firsts.iter().chain([&self.all]).find_map(|steps| steps.first());
-        let name = first.and_then(|step| if let Step::Child(name) = step { Some(*name) } else { None });
-        (self.from_root, name)
+    /// The name of the field of the focus that it is, if it is one: what most columns are.
+    pub(crate) fn field(&self) -> Option<u32> {
+        match (&self.all[..], self.from_root || !self.firsts.is_empty()) {
+            ([Step::Child(name)], false) => Some(*name),
+            _ => None,
+        }
+    }
+
+    /// What stands before the last step, if that is a field, and its name; nothing where that is the focus.
+    pub(crate) fn stem(&self) -> Option<(Self, u32)> {
+        let mut stem = self.clone();
+        let Some(Step::Child(name)) = stem.all.pop() else { return None };
+        (!stem.is_this()).then_some((stem, name))
     }
 
     /// Hands on each node that is reached from a node of a resource; from none where the chain does not begin at the
@@ -92,14 +97,7 @@ impl Chain {
             return NONE;
         }
         if let [Step::Child(name)] = &self.all[..] {
-            // What most columns are.
-            let found = evaluator.arena.first(node, *name);
-            if found == NONE {
-                return NONE;
-            }
-            let next = evaluator.arena.node(found).next;
-            let several = next != NONE && evaluator.arena.node(next).name == *name;
-            return if several { SEVERAL } else { found };
+            return evaluator.arena.only(node, *name);
         }
         let mut only = NONE;
         each(evaluator, &self.all, node, &mut |found| only = if only == NONE { found } else { SEVERAL });

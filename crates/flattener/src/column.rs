@@ -194,11 +194,20 @@ impl Builder {
         let first = |cell| {
             if let Filling::Items(start, end) = cell { within(start, end).first().copied() } else { alone(cell) }
         };
+        let all = evaluator.arena.all_text();
+        // Rows without a value that are not added yet.
+        let mut nulls = 0;
         for (cell, rows) in cells {
+            if let Filling::Nothing = cell {
+                nulls += rows;
+                continue;
+            }
+            if nulls > 0 {
+                self.values.nulls(std::mem::take(&mut nulls));
+            }
             let fits = match (cell, &mut self.values) {
                 (Filling::Text(piece), Values::Text(builder)) => {
-                    let (all, part) = evaluator.arena.part_of(piece);
-                    builder.append_part(all, part, rows);
+                    builder.append_part(all, piece.place(), rows);
                     true
                 }
                 (Filling::Misfit, values) => {
@@ -209,6 +218,7 @@ impl Builder {
             };
             misfits += if fits { 0 } else { rows as u64 };
         }
+        self.values.nulls(nulls);
         misfits
     }
 

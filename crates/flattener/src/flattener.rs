@@ -259,11 +259,15 @@ impl<'p> Together<'_, 'p> {
         }
         let done = ends.len();
         gathered.note_names(evaluator);
+        let plain = gathered.is_plain(evaluator);
+        if plain {
+            gathered.follow(evaluator, &self.view.stems);
+        }
         fillings.resize(self.view.columns.len().max(fillings.len()), Vec::new());
         for ((cell, sources), fillings) in self.view.columns.iter().zip(&self.view.sources).zip(fillings.iter_mut()) {
             fillings.clear();
             // Where none of the places has what all sources begin with, there is nothing to look for.
-            if gathered.is_plain(evaluator) && sources.iter().all(|(walk, source)| gathered.lacks(*walk, source)) {
+            if plain && sources.iter().all(|(walk, source)| gathered.lacks(*walk, source.needs)) {
                 continue;
             }
             for (walk, source) in sources {

@@ -54,6 +54,17 @@ pub(crate) struct Compiled {
     pub(crate) sources: Vec<Vec<(usize, Source)>>,
     /// How many walks there are: the resource itself is the first.
     pub(crate) walks: usize,
+    /// What several columns begin with.
+    pub(crate) stems: Vec<Stem>,
+}
+
+/// The beginning of several columns' paths, which is gone once for all of them.
+#[derive(Debug)]
+pub(crate) struct Stem {
+    pub(crate) walk: usize,
+    pub(crate) chain: Chain,
+    /// As [`Source::needs`].
+    pub(crate) needs: Option<(Start, u32)>,
 }
 
 /// What a column holds.
@@ -99,6 +110,17 @@ pub(crate) enum Walk {
 pub(crate) struct Source {
     pub(crate) operation: Operation,
     pub(crate) fast: Fast,
+    /// A name that its focus has where it gives anything, or the resource, where that is so.
+    pub(crate) needs: Option<(Start, u32)>,
+    /// The number of the view's stem that it begins with, and the name of the field that follows.
+    pub(crate) stem: Option<(usize, u32)>,
+}
+
+/// Where an expression begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Focus,
+    Resource,
 }
 
 /// A fast form, which gives what the operation gives as long as objects stand where R4 has some.
@@ -122,7 +144,56 @@ impl Source {
         };
         let chain = || Chain::of(&operation).filter(|chain| !chain.is_this()).map(Fast::Chain);
         let fast = keys.or_else(chain).unwrap_or(Fast::None);
-        Self { operation, fast }
+        let needs = needs(&operation);
+        Self { operation, fast, needs, stem: None }
+    }
+
+    /// What stands before its last field, and the name of that.
+    fn stem(&self) -> Option<(Chain, u32)> {
+        match &self.fast {
+            Fast::Chain(chain) => chain.stem(),
+            Fast::Keys(chain, reference, _) => (!chain.is_this()).then(|| (chain.clone(), *reference)),
+            Fast::None => None,
+        }
+    }
+}
+
+/// Finds what several columns of a walk begin with, and tells them.
+fn stems(sources: &mut [Vec<(usize, Source)>]) -> Vec<Stem> {
+    let mut stems: Vec<(Stem, usize)> = Vec::new();
+    for (walk, source) in sources.iter().flatten() {
+        let Some((chain, _)) = source.stem() else { continue };
+        match stems.iter_mut().find(|(stem, _)| stem.walk == *walk && stem.chain == chain) {
+            Some((_, uses)) => *uses += 1,
+            None => stems.push((Stem { walk: *walk, chain, needs: source.needs }, 1)),
+        }
+    }
+    stems.retain(|(_, uses)| *uses > 1);
+    for (walk, source) in sources.iter_mut().flatten() {
+        source.stem = source.stem().and_then(|(chain, name)| {
+            let shared = stems.iter().position(|(stem, _)| stem.walk == *walk && stem.chain == chain)?;
+            Some((shared, name))
+        });
+    }
+    stems.into_iter().map(|(stem, _)| stem).collect()
+}
+
+/// The name without which an expression gives nothing, as far as that is easily told.
+fn needs(operation: &Operation) -> Option<(Start, u32)> {
+    let (of, name) = match operation {
+        Operation::Child(of, name) => (of, Some(*name)),
+        Operation::Extension { of, extension, .. } => (of, Some(*extension)),
+        Operation::ReferenceKey { of, reference, .. } => (of, Some(*reference)),
+        Operation::Where(of, _) | Operation::Select(of, _) | Operation::Join(of, _) | Operation::OfType(of, _) => {
+            (of, None)
+        }
+        Operation::First(of) | Operation::Last(of) | Operation::Index(of, _) => (of, None),
+        _ => return None,
+    };
+    match (&**of, name) {
+        (Operation::This, name) => Some((Start::Focus, name?)),
+        (Operation::Root, name) => Some((Start::Resource, name?)),
+        (of, _) => needs(of),
     }
 }
 
@@ -248,8 +319,9 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
         description: view.description.clone(),
         view_hash: view.hash.clone(),
     };
-    let Columns { cells, sources, walks, .. } = columns;
-    (table, Compiled { filters, selects, columns: cells, sources, walks }, compiler.list)
+    let Columns { cells, mut sources, walks, .. } = columns;
+    let stems = stems(&mut sources);
+    (table, Compiled { filters, selects, columns: cells, sources, walks, stems }, compiler.list)
 }
 
 /// The columns of a view, in the order of their first appearance.

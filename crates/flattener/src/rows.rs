@@ -5,7 +5,7 @@ use crate::{
     chain::Chain,
     evaluate::{Evaluator, Fail, Focus, Item},
     operation::Operation,
-    plan::{Compiled, Fast, Rows, Source, Walk},
+    plan::{Compiled, Fast, Rows, Source, Start, Stem, Walk},
 };
 
 /// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
@@ -45,6 +45,9 @@ pub(crate) struct Gathered<'p> {
     has_lost: bool,
     /// For each walk the names among the children of its places, as [`Node::names`](crate::arena::Node::names).
     names: Vec<u64>,
+    /// For each stem of the view, and each place of its walk, the node that it leads to; [`NONE`], or
+    /// [`SEVERAL`](crate::arena::SEVERAL).
+    pub(crate) stems: Vec<Vec<u32>>,
 }
 
 /// How the places of a walk are spread over the rows.
@@ -72,8 +75,8 @@ impl<'p> Gathered<'p> {
     pub(crate) fn recycled<'q>(mut self) -> Gathered<'q> {
         self.begin(0);
         let values = self.values.into_iter().map_while(|_| None).collect();
-        let Self { walks, rows, row, names, .. } = self;
-        Gathered { walks, values, rows, row, has_lost: false, names }
+        let Self { walks, rows, row, names, stems, .. } = self;
+        Gathered { walks, values, rows, row, has_lost: false, names, stems }
     }
 
     /// Where a path of a column begins.
@@ -89,8 +92,29 @@ impl<'p> Gathered<'p> {
     /// Notes which names the places have.
     pub(crate) fn note_names(&mut self, evaluator: &Evaluator<'_>) {
         self.names.clear();
-        let of = |place: &Place| if place.node == NONE { 0 } else { evaluator.arena.node(place.node).names };
+        let of = |place: &Place| match (place.node, place.value) {
+            (NONE, NONE) => 0,
+            // A value that is no node: nobody knows.
+            (NONE, _) => u64::MAX,
+            (node, _) => evaluator.arena.node(node).names,
+        };
         self.names.extend(self.walks.iter().map(|places| places.iter().fold(0, |names, place| names | of(place))));
+    }
+
+    /// Follows the stems of a view from all places. Not where values are not what R4 has there.
+    pub(crate) fn follow(&mut self, evaluator: &Evaluator<'_>, stems: &[Stem]) {
+        let mut followed = std::mem::take(&mut self.stems);
+        followed.resize(stems.len().max(followed.len()), Vec::new());
+        for (stem, nodes) in stems.iter().zip(&mut followed) {
+            let places = &self.walks[stem.walk];
+            nodes.clear();
+            if self.lacks(stem.walk, stem.needs) {
+                nodes.resize(places.len(), NONE);
+            } else {
+                nodes.extend(places.iter().map(|place| stem.chain.only(evaluator, place.root, place.node)));
+            }
+        }
+        self.stems = followed;
     }
 
     /// Whether every value is what R4 has there, so that fast forms give what the expressions give.
@@ -98,14 +122,11 @@ impl<'p> Gathered<'p> {
         !self.has_lost && !evaluator.arena.has_odd()
     }
 
-    /// Whether the fast form of a source finds nothing at any place of a walk, as far as the names tell.
-    pub(crate) fn lacks(&self, walk: usize, source: &Source) -> bool {
-        let (Fast::Chain(chain) | Fast::Keys(chain, ..)) = &source.fast else { return false };
-        let (walk, name) = match chain.begins_with() {
-            (_, None) => return false,
-            (true, Some(name)) => (0, name),
-            (false, Some(name)) => (walk, name),
-        };
+    /// Whether what needs a name finds nothing at any place of a walk, as far as the names tell. Not where values are not what R4
+    /// has there.
+    pub(crate) fn lacks(&self, walk: usize, needs: Option<(Start, u32)>) -> bool {
+        let Some((start, name)) = needs else { return false };
+        let walk = if start == Start::Resource { 0 } else { walk };
         self.names.get(walk).is_some_and(|names| names & bit(name) == 0)
     }
 

@@ -8,7 +8,7 @@ use fhirvest_fhir::{
 
 use crate::{
     arena::{Arena, NONE, Piece, Value},
-    trie::{Found, Trie},
+    trie::{Found, Keeping, Trie},
 };
 
 /// A walk through a resource.
@@ -27,6 +27,7 @@ pub(crate) struct Scan<'a> {
 struct Place<'l> {
     /// The trie's node.
     node: u32,
+    keeping: Keeping,
     /// The number of the name.
     name: u32,
     parent: u32,
@@ -67,8 +68,10 @@ impl<'a> Scan<'a> {
             }
             fields.seen |= 1 << place;
         }
-        let mut place = Place { node, name, parent: fields.parent, last: &mut fields.last, position: 0 };
-        self.value(walk, &mut place, at, false)
+        let keeping = self.trie.keeping(node);
+        let mut place = Place { node, keeping, name, parent: fields.parent, last: &mut fields.last, position: 0 };
+        // Most values are strings: those cost no call.
+        if walk.byte(at) == b'"' { self.string(walk, &mut place, at) } else { self.value(walk, &mut place, at, false) }
     }
 
     #[inline(always)]
@@ -88,18 +91,9 @@ impl<'a> Scan<'a> {
     /// Reads the value of a needed field: one node, or one for each element of a list.
     fn value(&mut self, walk: &mut Resource<'a>, place: &mut Place<'_>, at: usize, within_list: bool) -> Option<usize> {
         match walk.byte(at) {
-            b'"' => {
-                let close = walk.string(at);
-                if self.escapes && walk.piece(at, close).is_some_and(|text| text.contains('\\')) {
-                    self.escaped_text(place, walk.piece(at, close + 1)?, at);
-                } else {
-                    let text = Value::Text(self.piece(at + 1, close));
-                    self.leaf(place, text);
-                }
-                Some(close + 1)
-            }
+            b'"' => self.string(walk, place, at),
             // FHIR has no lists of lists: what lies deeper is one value.
-            open @ (b'{' | b'[') if self.trie.is_leaf(place.node) && (open == b'{' || within_list) => {
+            open @ (b'{' | b'[') if place.keeping.leaf && (open == b'{' || within_list) => {
                 let end = walk.skip(at)?;
                 let json = Value::Json(self.piece(at, end));
                 self.leaf(place, json);
@@ -107,11 +101,11 @@ impl<'a> Scan<'a> {
             }
             b'{' => {
                 let number = self.arena.add(place.name, place.parent, place.last, Value::Object);
-                if self.trie.is_paired(place.node) {
+                if place.keeping.paired {
                     self.arena.pair(number, place.parent, place.position);
                 }
                 let end = self.fields(walk, place.node, number, at)?;
-                if self.trie.keeps_json(place.node) {
+                if place.keeping.json {
                     let json = Value::Json(self.piece(at, end));
                     self.arena.set(number, json);
                 }
@@ -137,15 +131,27 @@ impl<'a> Scan<'a> {
         }
     }
 
+    #[inline(always)]
+    fn string(&mut self, walk: &mut Resource<'a>, place: &mut Place<'_>, at: usize) -> Option<usize> {
+        let close = walk.string(at);
+        if self.escapes && walk.piece(at, close).is_some_and(|text| text.contains('\\')) {
+            self.escaped_text(place, walk.piece(at, close + 1)?, at);
+        } else {
+            let text = Value::Text(self.piece(at + 1, close));
+            self.leaf(place, text);
+        }
+        Some(close + 1)
+    }
+
     // A value that is made in one branch and stored behind all of them goes through memory, its halves written and then read
     // as one, and waits for its own stores: a tenth of the scan. So each branch stores its own.
     #[inline(always)]
     fn leaf(&mut self, place: &mut Place<'_>, value: Value) {
         let number = self.arena.add(place.name, place.parent, place.last, value);
-        if self.trie.has_object(place.node) && !matches!(value, Value::Json(_)) {
+        if place.keeping.object && !matches!(value, Value::Json(_)) {
             self.arena.odd(number);
         }
-        if self.trie.is_paired(place.node) {
+        if place.keeping.paired {
             self.arena.pair(number, place.parent, place.position);
         }
     }

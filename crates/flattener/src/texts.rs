@@ -15,6 +15,8 @@ pub(crate) struct Texts {
     /// Where each row ends.
     ends: Vec<i32>,
     valid: NullBufferBuilder,
+    /// Rows with a text after those that `valid` knows.
+    texts: usize,
     /// More than 2 GiB: a column's batch cannot hold them.
     too_many: bool,
 }
@@ -24,7 +26,7 @@ impl Texts {
     pub(crate) fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
-        Self { bytes: Vec::with_capacity(bytes), ends, valid: NullBufferBuilder::new(rows), too_many: false }
+        Self { bytes: Vec::with_capacity(bytes), ends, valid: NullBufferBuilder::new(rows), texts: 0, too_many: false }
     }
 
     /// Adds a text some times.
@@ -33,7 +35,7 @@ impl Texts {
             self.bytes.extend_from_slice(text.as_bytes());
             self.end();
         }
-        self.valid.append_n_non_nulls(times);
+        self.texts += times;
     }
 
     /// Adds some times what lies in a text from a place on.
@@ -51,12 +53,13 @@ impl Texts {
             }
             self.end();
         }
-        self.valid.append_n_non_nulls(times);
+        self.texts += times;
     }
 
     pub(crate) fn append_nulls(&mut self, times: usize) {
         let end = self.ends.last().copied().unwrap_or_default();
         self.ends.resize(self.ends.len() + times, end);
+        self.valid.append_n_non_nulls(std::mem::take(&mut self.texts));
         self.valid.append_n_nulls(times);
     }
 
@@ -80,6 +83,7 @@ impl Texts {
         if full.too_many {
             return Err(ArrowError::OffsetOverflowError(full.bytes.len()));
         }
+        full.valid.append_n_non_nulls(full.texts);
         let ends = OffsetBuffer::new(ScalarBuffer::from(full.ends));
         StringArray::try_new(ends, Buffer::from_vec(full.bytes), full.valid.finish())
     }

@@ -25,6 +25,33 @@ struct TrieNode {
     object: bool,
     /// Its parent and its place in a list are kept: something else belongs to it.
     paired: bool,
+    /// What follows from all this.
+    keeping: Keeping,
+}
+
+/// How the values of a node are kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Keeping {
+    /// No field is needed.
+    pub(crate) leaf: bool,
+    /// An object is kept as its JSON, besides its fields.
+    pub(crate) json: bool,
+    /// R4 has an object there. Of what `repeat` walks nobody knows.
+    pub(crate) object: bool,
+    /// With their parent and their place in a list.
+    pub(crate) paired: bool,
+}
+
+impl TrieNode {
+    fn change(&mut self, change: impl FnOnce(&mut Self)) {
+        change(self);
+        self.keeping = Keeping {
+            leaf: self.children.is_empty() && !self.recursive,
+            json: self.recursive || self.json,
+            object: self.object && !self.recursive,
+            paired: self.paired,
+        };
+    }
 }
 
 impl Trie {
@@ -34,7 +61,8 @@ impl Trie {
     pub(crate) const RESOURCE_TYPE: u32 = 0;
 
     pub(crate) fn new() -> Self {
-        let mut trie = Self { nodes: vec![TrieNode::default()], names: Vec::new() };
+        let mut trie = Self { nodes: Vec::new(), names: Vec::new() };
+        trie.add();
         trie.child(Self::ROOT, "resourceType");
         trie
     }
@@ -50,19 +78,27 @@ impl Trie {
             return *node;
         }
         let number = self.name(name);
-        let node = u32::try_from(self.nodes.len()).unwrap_or(NONE);
-        self.nodes.push(TrieNode::default());
-        self.nodes[of as usize].children.push((name.to_owned(), number, node));
-        self.nodes[of as usize].signatures.push(signature(name.as_bytes()));
+        let node = self.add();
+        self.nodes[of as usize].change(|above| {
+            above.children.push((name.to_owned(), number, node));
+            above.signatures.push(signature(name.as_bytes()));
+        });
         node
+    }
+
+    /// A node that nothing leads to yet.
+    fn add(&mut self) -> u32 {
+        let mut node = TrieNode::default();
+        node.change(|_| {});
+        self.nodes.push(node);
+        u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
     }
 
     /// Keeps everything of a known name below a node, however deep.
     pub(crate) fn repeat(&mut self, node: u32) {
         // What was already known below it stays known: its names are among the names, and how it is kept is how all is.
         let (whole, paired) = self.below(node);
-        let node = &mut self.nodes[node as usize];
-        (node.recursive, node.whole, node.paired) = (true, whole, paired);
+        self.nodes[node as usize].change(|node| (node.recursive, node.whole, node.paired) = (true, whole, paired));
     }
 
     /// Whether a node, or one below it, keeps names that no path knows, and whether one is paired.
@@ -77,28 +113,22 @@ impl Trie {
     /// Keeps everything below a node, whatever its name.
     pub(crate) fn whole(&mut self, node: u32) {
         self.repeat(node);
-        self.nodes[node as usize].whole = true;
+        self.nodes[node as usize].change(|node| node.whole = true);
     }
 
     /// Keeps a node's JSON besides its fields.
     pub(crate) fn json(&mut self, node: u32) {
-        self.nodes[node as usize].json = true;
+        self.nodes[node as usize].change(|node| node.json = true);
     }
 
     /// Says that R4 has an object there.
     pub(crate) fn object(&mut self, node: u32) {
-        self.nodes[node as usize].object = true;
+        self.nodes[node as usize].change(|node| node.object = true);
     }
 
     /// Says that a node's values belong to those of another, place by place.
     pub(crate) fn pair(&mut self, node: u32) {
-        self.nodes[node as usize].paired = true;
-    }
-
-    /// Whether they do.
-    #[inline]
-    pub(crate) fn is_paired(&self, node: u32) -> bool {
-        self.nodes[node as usize].paired
+        self.nodes[node as usize].change(|node| node.paired = true);
     }
 
     /// The node above another: itself, where what is below has no fixed depth.
@@ -163,22 +193,10 @@ impl Trie {
         Some(Found { place, name: u32::try_from(place).unwrap_or(NONE), node: of })
     }
 
-    /// Whether an object is kept as its JSON, besides its fields.
+    /// How the values of a node are kept.
     #[inline]
-    pub(crate) fn keeps_json(&self, node: u32) -> bool {
-        self.nodes[node as usize].recursive || self.nodes[node as usize].json
-    }
-
-    /// Whether R4 has an object there. Of what `repeat` walks nobody knows.
-    #[inline]
-    pub(crate) fn has_object(&self, node: u32) -> bool {
-        self.nodes[node as usize].object && !self.nodes[node as usize].recursive
-    }
-
-    /// Whether no field is needed.
-    #[inline]
-    pub(crate) fn is_leaf(&self, node: u32) -> bool {
-        self.nodes[node as usize].children.is_empty() && !self.nodes[node as usize].recursive
+    pub(crate) fn keeping(&self, node: u32) -> Keeping {
+        self.nodes[node as usize].keeping
     }
 }
 

@@ -1,5 +1,7 @@
 //! Functions of texts and numbers, conversions, and arithmetic (FHIRPath N1, 5.5, 5.6, 5.7 and 6.6).
 
+use std::borrow::Cow;
+
 use fhirvest_fhir::temporal::{self, Moment};
 
 use super::{Evaluator, Fail, Focus, Item, Visit};
@@ -77,8 +79,9 @@ impl Evaluator<'_> {
         focus: Focus<'p>,
     ) -> Result<Option<Item<'p>>, Fail> {
         let separator = match separator {
-            Some(separator) => self.text(separator, focus, "join()")?.unwrap_or_default(),
-            None => String::new(),
+            Some(Operation::Text(separator)) => Cow::Borrowed(separator.as_str()),
+            Some(separator) => Cow::Owned(self.text(separator, focus, "join()")?.unwrap_or_default()),
+            None => Cow::Borrowed(""),
         };
         let mut joined: Option<String> = None;
         self.each(of, focus, &mut |item| {

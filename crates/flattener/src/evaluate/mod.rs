@@ -530,7 +530,7 @@ impl Evaluator<'_> {
         let Item::Node(number) = item else { return None };
         let Value::Text(piece) = self.arena.node(number).value else { return None };
         let text = self.arena.text(piece);
-        let key = Reference::parse(text).key(of_type)?;
+        let key = Reference::key_in(text, of_type)?;
         let start = key.as_ptr().addr() - text.as_ptr().addr();
         Some(Item::Part(Arena::part(piece, start, key.len())))
     }
