@@ -71,6 +71,12 @@ pub(crate) struct Doubt {
 }
 
 impl Doubt {
+    /// Whether the search ended at a ceiling that servers are known to have, or this one is said to have. What lies beyond
+    /// it may be anywhere, so that the ends prove little.
+    pub(crate) fn is_of_ceiling(&self) -> bool {
+        self.ended_by == EndedBy::Cap && self.stands_unanswered
+    }
+
     fn new(ended_by: EndedBy, stands_unanswered: bool) -> Self {
         Self { ended_by, stands_unanswered, proof: 1 }
     }
@@ -128,15 +134,15 @@ pub(crate) enum Order {
 
 /// Entries to look at of each end: many enough that they are not all held by chance, few enough for any server, those
 /// included that answer nothing else than small pages.
-const LOOKED_AT: &str = "10";
+pub(crate) const LOOKED_AT: u32 = 10;
 
-/// The search for one end of what `search` finds.
-pub(crate) fn end_of(search: &str, order: Order) -> String {
+/// The search for one end of what `search` finds, and how many of it.
+pub(crate) fn end_of(search: &str, order: Order, many: u32) -> String {
     let sort = match order {
         Order::Ascending => "_id",
         Order::Descending => "-_id",
     };
-    with(search, &[("_sort", sort), ("_count", LOOKED_AT)])
+    with(search, &[("_sort", sort), ("_count", &many.to_string())])
 }
 
 /// A search with these parameters in place of those of the same name.
@@ -273,9 +279,9 @@ mod tests {
 
     #[test]
     fn an_end_keeps_the_filter_of_its_search() {
-        assert_eq!(end_of("Location", Order::Ascending), "Location?_sort=_id&_count=10");
+        assert_eq!(end_of("Location", Order::Ascending, LOOKED_AT), "Location?_sort=_id&_count=10");
         let search = "Location?address-state=PA&_sort=_lastUpdated&_count=500";
-        assert_eq!(end_of(search, Order::Descending), "Location?address-state=PA&_sort=-_id&_count=10");
+        assert_eq!(end_of(search, Order::Descending, LOOKED_AT), "Location?address-state=PA&_sort=-_id&_count=10");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     retry::{FetchError, Fetched},
     store::Store,
     strategy::{Bucket, Strategy},
-    suspicion::{self, Order},
+    suspicion::{self, LOOKED_AT, Order},
     transport::Transport,
 };
 
@@ -35,7 +35,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let (search, proof) = (search_of(plan), if is_counted { 3 } else { 1 });
         let is_empty = self.store.counts(name).await?.received == 0;
         for order in [Order::Descending, Order::Ascending] {
-            match self.end(&Bucket::All, &search, order, RETRIES_OF_A_PROBE).await {
+            match self.end(&Bucket::All, &suspicion::end_of(&search, order, LOOKED_AT), RETRIES_OF_A_PROBE).await {
                 Ok(page) if is_empty && matches_of(&page, name) > 0 => return Ok(Some(true)),
                 Ok(page) => {
                     let seen = suspicion::ids(&page.page, name).into_iter().collect();
@@ -58,28 +58,22 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         Ok(Some(false))
     }
 
-    /// One end of what a search finds. Where the server wants a filter, it gets one that leaves nothing out.
-    pub(super) async fn end(
-        &self,
-        bucket: &Bucket,
-        search: &str,
-        order: Order,
-        retries: u32,
-    ) -> Result<Fetched, FetchError> {
-        let search = suspicion::end_of(search, order);
-        let answer = match self.search_within(bucket, &search, retries).await {
+    /// One end of what a search finds, by [`suspicion::end_of`]. Where the server wants a filter, it gets one that leaves
+    /// nothing out.
+    pub(super) async fn end(&self, bucket: &Bucket, search: &str, retries: u32) -> Result<Fetched, FetchError> {
+        let answer = match self.search_within(bucket, search, retries).await {
             // A page of another kind, or a lost one, now and then must not hide what is there.
             Err(FetchError::Refused(Refusal {
                 kind: RefusalKind::NotFhir | RefusalKind::Gone | RefusalKind::NotFound,
                 ..
-            })) => self.search_within(bucket, &search, retries).await,
+            })) => self.search_within(bucket, search, retries).await,
             answer => answer,
         };
         match answer {
             Err(FetchError::Refused(refusal))
                 if matches!(refusal.kind, RefusalKind::Search | RefusalKind::TooLarge) && !search.contains(EVER.0) =>
             {
-                self.search_within(bucket, &suspicion::with(&search, &[EVER]), retries).await
+                self.search_within(bucket, &suspicion::with(search, &[EVER]), retries).await
             }
             answer => answer,
         }

@@ -32,7 +32,7 @@ use crate::{
     retry::{FetchError, Fetched},
     store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
     strategy::{Bucket, Paging, Strategy},
-    suspicion::{self, Ascent, Doubt, End, Order},
+    suspicion::{self, Ascent, Doubt, End, LOOKED_AT, Order},
     transport::Transport,
 };
 
@@ -515,7 +515,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let whole = *drive.bucket == Bucket::All;
             let errored = page.page.outcomes.iter().any(Outcome::is_error);
             let end = End { seen, total, asked, last_full, only_page, resumed, whole, errored, cap: plan.cap };
-            if let Some(doubt) = suspicion::doubt(&end) {
+            let doubt = suspicion::doubt(&end);
+            if doubt.is_some_and(|doubt| doubt.is_of_ceiling()) && seen > 0 && !drive.parts(false).is_empty() {
+                // Smaller shares cost little, and leave no doubt.
+                return Ok(Ok(Step::End(EndedBy::Split)));
+            }
+            if let Some(doubt) = doubt {
                 // Whether the end can be believed depends on what is held.
                 self.drain(drive, taken, 0).await?;
                 if let Some(ended_by) = self.look_into(drive, &doubt, page).await? {
@@ -543,8 +548,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             return Ok(doubt.stands_unanswered.then_some(doubt.ended_by));
         }
         let mut disproved = true;
+        let page_size = drive.task.page_size().filter(|_| doubt.is_of_ceiling()).unwrap_or(LOOKED_AT);
         for order in [Order::Descending, Order::Ascending] {
-            let Ok(page) = self.end(drive.bucket, &search, order, self.limits.max_retries).await else {
+            let search = suspicion::end_of(&search, order, page_size.max(LOOKED_AT));
+            let Ok(page) = self.end(drive.bucket, &search, self.limits.max_retries).await else {
                 disproved = false;
                 continue;
             };
