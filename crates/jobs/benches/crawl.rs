@@ -1,8 +1,9 @@
 //! What a crawl costs beside a client that only reads: the same pages of the same server, read and dropped, against
 //! crawled, deduplicated, archived and committed, without a limit on the rate. The sandbox is a process of its own. Prints
-//! wall and CPU times, their ratios, the peak memory, and how a crawl of two types keeps a pace; with `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU
-//! of `tests/support/crawl_by_hand.py`. `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are
-//! about 2.3 each; 432000 make a million).
+//! wall and CPU times, their ratios, the peak memory, and how a crawl of two types keeps a pace; with
+//! `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU of `tests/support/crawl_by_hand.py`. All of that over pages
+//! that are not compressed, which no payer sends; then the same comparison over gzip, which nearly all send.
+//! `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are about 2.3 each; 432000 make a million).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark measures real time and prints")]
 
@@ -29,8 +30,14 @@ use url::Url;
 const TYPE: &str = "PractitionerRole";
 const ROUNDS: usize = 5;
 
+/// Over gzip, where most of the time is the server's.
+const GZIP_ROUNDS: usize = 3;
+
 /// Says of a process of this program that it is the server, and how large.
 const SERVE: &str = "FHIRVEST_BENCH_SERVE";
+
+/// Says of the server that it compresses.
+const GZIP: &str = "FHIRVEST_BENCH_GZIP";
 
 /// The sandbox as a process of its own, which ends with this one's pipe.
 struct Sandbox {
@@ -39,12 +46,12 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    fn start(size: usize) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .env(SERVE, size.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    fn start(size: usize, gzip: bool) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if gzip {
+            command.env(GZIP, "yes");
+        }
+        let mut process = command.env(SERVE, size.to_string()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { process, base: Url::parse(line.trim()).unwrap() }
@@ -65,7 +72,8 @@ fn be_the_server(size: usize) {
         let world = Arc::new(World::synthetic(1, size));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("http://{}/highmark/provider-directory", listener.local_addr().unwrap());
-        let options = Options { max_count: Some(1_000), ..Options::default() };
+        let gzip = std::env::var_os(GZIP).is_some();
+        let options = Options { max_count: Some(1_000), gzip, ..Options::default() };
         serve(listener, world, options, std::future::pending()).await.unwrap();
     });
 }
@@ -180,6 +188,34 @@ fn peak() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
 
+/// Reads and drops, and crawls, in turn; prints both times and their ratio.
+async fn compare(base: &Url, rounds: usize) {
+    let (mut bares, mut crawls) = (Vec::new(), Vec::new());
+    bare(base).await;
+    for _ in 0..rounds {
+        let before = cpu();
+        let (wall, pages, bytes) = bare(base).await;
+        let between = cpu();
+        let (crawled, archived) = crawl(base).await;
+        let (bare_cpu, crawl_cpu) = (between - before, cpu() - between);
+        println!(
+            "{archived} resources, {pages} pages, {:.0} MB: bare {:.2} s ({bare_cpu:.2} CPU s), \
+             crawl {:.2} s ({crawl_cpu:.2} CPU s), ratio {:.2}",
+            bytes as f64 / 1e6,
+            wall.as_secs_f64(),
+            crawled.as_secs_f64(),
+            crawled.as_secs_f64() / wall.as_secs_f64()
+        );
+        bares.push(wall);
+        crawls.push(crawled);
+    }
+    bares.sort_unstable();
+    crawls.sort_unstable();
+    for (name, place) in [("best", 0), ("median", rounds / 2)] {
+        println!("{name} of {rounds}: ratio {:.2}", crawls[place].as_secs_f64() / bares[place].as_secs_f64());
+    }
+}
+
 fn main() {
     // `cargo test --benches` only asks whether it starts.
     if std::env::args().any(|argument| argument == "--test") {
@@ -189,40 +225,17 @@ fn main() {
         return be_the_server(size.parse().unwrap());
     }
     let size = std::env::var("FHIRVEST_BENCH_SIZE").ok().and_then(|text| text.parse().ok()).unwrap_or(41_700);
-    let sandbox = Sandbox::start(size);
+    let sandbox = Sandbox::start(size, false);
     let base = &sandbox.base;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (mut bares, mut crawls) = (Vec::new(), Vec::new());
-    runtime.block_on(async {
-        bare(base).await;
-        for _ in 0..ROUNDS {
-            let before = cpu();
-            let (wall, pages, bytes) = bare(base).await;
-            let between = cpu();
-            let (crawled, archived) = crawl(base).await;
-            let (bare_cpu, crawl_cpu) = (between - before, cpu() - between);
-            println!(
-                "{archived} resources, {pages} pages, {:.0} MB: bare {:.2} s ({bare_cpu:.2} CPU s), \
-                 crawl {:.2} s ({crawl_cpu:.2} CPU s), ratio {:.2}",
-                bytes as f64 / 1e6,
-                wall.as_secs_f64(),
-                crawled.as_secs_f64(),
-                crawled.as_secs_f64() / wall.as_secs_f64()
-            );
-            bares.push(wall);
-            crawls.push(crawled);
-        }
-    });
-    let of = |times: &mut Vec<Duration>, place: usize| {
-        times.sort_unstable();
-        times[place].as_secs_f64()
-    };
-    for (name, place) in [("best", 0), ("median", ROUNDS / 2)] {
-        println!("{name} of {ROUNDS}: ratio {:.2}", of(&mut crawls, place) / of(&mut bares, place));
-    }
+    runtime.block_on(compare(base, ROUNDS));
     println!("{}", runtime.block_on(paced(base)));
     println!("peak memory of both clients: {} MiB", peak().unwrap_or_default());
     if let Some(told) = by_hand(base) {
         println!("by hand in Python, to Parquet: {told}");
     }
+    drop(sandbox);
+    println!("over gzip:");
+    let sandbox = Sandbox::start(size, true);
+    runtime.block_on(compare(&sandbox.base, GZIP_ROUNDS));
 }
