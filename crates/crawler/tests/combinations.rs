@@ -306,12 +306,8 @@ async fn no_combination_leads_to_a_wrong_complete_a_hang_or_another_origin() {
 /// Hardly more than a ceiling, and what lies beyond it at neither end: 103 roles of which a search shows 100.
 #[tokio::test(start_paused = true)]
 async fn a_share_that_ends_at_a_ceiling_is_divided_whatever_its_ends_show() {
-    let chain = Strategy::IdChain {
-        param: "practitioner".into(),
-        from: "Practitioner".into(),
-        batch: 50,
-        as_reference: true,
-    };
+    let chain =
+        Strategy::IdChain { param: "practitioner".into(), from: "Practitioner".into(), batch: 50, as_reference: true };
     let offset = Offset { param: "_getpagesoffset".into(), first: 0, unit: OffsetUnit::Matches, limit: None };
     let case = Case {
         faults: vec![Fault::Cap100],

@@ -49,10 +49,10 @@ pub struct Moment {
 
 impl Moment {
     /// Reads a date (`2020`, `2020-08`, `2020-08-05`), a dateTime (with `T19`, `T19:21`, `T19:21:12.7` and a zone or none) or a
-    /// time (`19:21`). Nothing where the text is none of them.
+    /// time (`19:21`, or `19` as a literal of FHIRPath may say). Nothing where the text is none of them.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.as_bytes().get(2) == Some(&b':') {
+        if text.len() == 2 || text.as_bytes().get(2) == Some(&b':') {
             let (seconds, fraction, precision) = clock(text)?;
             return Some(Self { kind: Kind::Time, precision, months: 0, seconds, fraction, offset: None });
         }
@@ -387,15 +387,27 @@ mod tests {
             ("2018-03-01T10:30:00", "2018-03-02T12:30:00Z", Some(Some(Less))),
             ("2018T", "2018-03-01T10:31:12Z", Some(None)),
             ("12:00", "12:00:00", Some(None)),
+            ("12", "12:00", Some(None)),
+            ("12", "13:30", Some(Some(Less))),
             ("12:01:00", "12:00:00.5", Some(Some(Greater))),
             ("12:00", "2018", None),
         ] {
             assert_eq!(compare(a, b), expected, "{a} {b}");
             assert_eq!(compare(b, a), expected.map(|order| order.map(Ordering::reverse)), "{b} {a}");
         }
-        for text in
-            ["", "18", "2018-13", "2018-02-30", "2018T10", "2018-01-01T25", "2018-01-01T10:30+99:00", "12:60", "soon"]
-        {
+        for text in [
+            "",
+            "1",
+            "24",
+            "1x",
+            "2018-13",
+            "2018-02-30",
+            "2018T10",
+            "2018-01-01T25",
+            "2018-01-01T10:30+99:00",
+            "12:60",
+            "soon",
+        ] {
             assert_eq!(Moment::parse(text), None, "{text}");
         }
     }

@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(shape("{ } = /* nothing */ {}"), Operator::Equal);
         assert_eq!(parse("4 'mg'").unwrap().kind, Kind::Literal(Literal::Quantity("4".into(), "mg".into())));
         assert_eq!(parse("18 years").unwrap().kind, Kind::Literal(Literal::Quantity("18".into(), "years".into())));
-        assert_eq!(parse("@T14").unwrap().kind, Kind::Literal(Literal::Temporal("14:00".into())));
+        assert_eq!(parse("@T14").unwrap().kind, Kind::Literal(Literal::Temporal("14".into())));
         assert_eq!(parse("@2020-01T").unwrap().kind, Kind::Literal(Literal::Temporal("2020-01T".into())));
     }
 
@@ -325,6 +325,10 @@ mod tests {
             ("$total", 0),
         ] {
             assert_eq!(parse(text).unwrap_err().span.start, start, "{text}");
+        }
+        assert_eq!(parse(r"'\u0041\t'").unwrap().kind, Kind::Literal(Literal::String("A\t".into())));
+        for text in [r"'\u+041'", r"'\u004'", r"'\u00g1'", r"'\ud800'", r"'\x'"] {
+            assert_eq!(parse(text).unwrap_err().span.start, 1, "{text}");
         }
         assert!(parse(&"(".repeat(10_000)).is_err());
         assert!(parse(&"-".repeat(5_000)).is_err());

@@ -101,17 +101,13 @@ fn comment(text: &str) -> Option<Option<usize>> {
 /// A date, a dateTime or a time, as it stands behind the `@`.
 fn temporal(text: &str, start: usize) -> Result<String, SyntaxError> {
     let clock = text.strip_prefix('T');
-    // `@T14` is the hour fourteen: with its minutes it can be told from the year 14.
-    let found = match clock {
-        Some(clock) if clock.len() == 2 => format!("{clock}:00"),
-        _ => clock.unwrap_or(text).to_owned(),
-    };
-    let kind = Moment::parse(&found).map(|moment| moment.kind);
+    let found = clock.unwrap_or(text);
+    let kind = Moment::parse(found).map(|moment| moment.kind);
     if kind.is_none() || (clock.is_some() != (kind == Some(Kind::Time))) {
         let message = "this is no date, dateTime or time: @2020-08-05, @2020-08-05T19:21:12Z, @T19:21".into();
         return Err(SyntaxError { span: start..start + 1 + text.len(), message });
     }
-    Ok(found)
+    Ok(found.to_owned())
 }
 
 fn word(text: &str, at: &mut usize) -> String {
@@ -143,7 +139,9 @@ fn quoted(text: &str, at: &mut usize, quote: char) -> Result<String, SyntaxError
             Some('f') => '\u{c}',
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).map(|(_, c)| c).collect();
-                let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+                // Rust's own reading takes a sign as well.
+                let four = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let code = four.then(|| u32::from_str_radix(&digits, 16).ok()).flatten().and_then(char::from_u32);
                 let here = start + 1 + place..start + 3 + place;
                 code.ok_or_else(|| SyntaxError { span: here, message: "\\u needs four hexadecimal digits".into() })?
             }

@@ -101,7 +101,7 @@ const FUNCTIONS: [(&str, usize, usize); 83] = [
 ];
 
 /// Functions of FHIRPath that a view cannot have, and why.
-const REFUSED: [(&[&str], &str); 5] = [
+const REFUSED: [(&[&str], &str); 6] = [
     (&["now", "today", "timeOfDay"], "a view gives the same rows on any day: compare with the date in SQL"),
     (&["resolve"], "other resources are not at hand: take getReferenceKey() and join the tables in SQL"),
     (
@@ -110,7 +110,11 @@ const REFUSED: [(&[&str], &str); 5] = [
     ),
     (&["exp", "ln", "log", "power", "sqrt"], "its results are not exact, and decimals here are: compute it in SQL"),
     (
-        &["aggregate", "defineVariable", "toQuantity", "encode", "decode", "escape", "unescape"],
+        &["toQuantity", "convertsToQuantity", "comparable"],
+        "units are not converted: take the parts, `value.ofType(Quantity).value` and `.unit`, and compute in SQL",
+    ),
+    (
+        &["aggregate", "defineVariable", "encode", "decode", "escape", "unescape"],
         "sum(), min(), max(), avg(), join() and SQL do what it is mostly used for",
     ),
 ];

@@ -394,9 +394,14 @@ impl Compiler<'_> {
         })
     }
 
-    fn member_of(&mut self, here: Here<'_>, expression: &Expression, of: &Expression, name: &str) -> Compiled {
+    /// Whether a name at the beginning of a path is that of the resource's type, and so stands for the resource.
+    fn is_resource_itself(&self, here: Here<'_>, of: &Expression, name: &str) -> bool {
         let is_root = |place: &Place| place.node == Trie::ROOT;
-        if matches!(of.kind, Kind::This) && name == self.resource && here.this.places.iter().any(is_root) {
+        matches!(of.kind, Kind::This) && name == self.resource && here.this.places.iter().any(is_root)
+    }
+
+    fn member_of(&mut self, here: Here<'_>, expression: &Expression, of: &Expression, name: &str) -> Compiled {
+        if self.is_resource_itself(here, of, name) {
             return Ok((Operation::This, here.this.clone()));
         }
         if let (Kind::Call(inner, function, arguments), "name" | "namespace") = (&of.kind, name)

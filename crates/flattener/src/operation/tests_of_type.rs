@@ -94,6 +94,7 @@ impl Compiler<'_> {
         let wanted = self.wanted(here, name)?;
         if let Kind::Member(parent, element) = &of.kind
             && wanted.space != Some("System")
+            && !self.is_resource_itself(here, parent, element)
         {
             let (parent, at) = self.operation(here, parent)?;
             let known: Vec<_> = at.places.iter().filter_map(|place| elements::element(place.of?, element)).collect();
