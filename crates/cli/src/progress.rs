@@ -40,7 +40,11 @@ impl Write for AboveBars {
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     types: Mutex<BTreeMap<String, Line>>,
+    clock: Clock,
 }
+
+/// The time, for what is told now and then.
+type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 
 struct Line {
     bar: ProgressBar,
@@ -57,7 +61,7 @@ impl Progress {
     pub(crate) fn new(global: &Global) -> Self {
         let wanted = global.log_format == LogFormat::Text && !global.quiet && global.verbose == 0;
         let bars = (wanted && io::stderr().is_terminal()).then(|| BARS.get_or_init(MultiProgress::new).clone());
-        Self { bars, types: Mutex::default() }
+        Self { bars, types: Mutex::default(), clock: Box::new(Instant::now) }
     }
 
     /// Takes the bars of a job away.
@@ -83,13 +87,14 @@ impl Progress {
         };
         bar.set_style(style(UNKNOWN));
         bar.set_prefix(name.to_owned());
-        let now = Instant::now();
+        let now = (self.clock)();
         Line { bar, pages: 0, resources: 0, first: new, since: now, told: now }
     }
 
     fn page(&self, name: &str, new: u64, total: Option<u64>) {
         let mut types = self.lock();
         let line = types.entry(name.to_owned()).or_insert_with(|| self.line(name, new));
+        let now = (self.clock)();
         line.pages += 1;
         line.resources += new;
         if let Some(total) = total.filter(|total| Some(*total) != line.bar.length()) {
@@ -97,10 +102,10 @@ impl Progress {
             line.bar.set_length(total);
         }
         line.bar.set_position(line.resources);
-        line.bar.set_message(line.pace(total));
-        if self.bars.is_none() && line.told.elapsed() >= BETWEEN_LINES {
-            line.told = Instant::now();
-            line.tell(name, total);
+        line.bar.set_message(line.pace(total, now));
+        if self.bars.is_none() && now.duration_since(line.told) >= BETWEEN_LINES {
+            line.told = now;
+            line.tell(name, total, now);
         }
     }
 }
@@ -108,17 +113,18 @@ impl Progress {
 impl Line {
     /// Resources a second, and the seconds that the rest takes at that pace where the server tells its size.
     #[allow(clippy::cast_precision_loss, reason = "a rate for a person to read")]
-    fn rate(&self, server_total: Option<u64>) -> (f64, Option<f64>) {
-        let per_second = (self.resources - self.first) as f64 / self.since.elapsed().as_secs_f64().max(0.001);
+    fn rate(&self, server_total: Option<u64>, now: Instant) -> (f64, Option<f64>) {
+        let took = now.duration_since(self.since).as_secs_f64();
+        let per_second = (self.resources - self.first) as f64 / took.max(0.001);
         let left = server_total.map(|total| total.saturating_sub(self.resources) as f64 / per_second.max(0.001));
         (per_second, left.filter(|_| self.pages > 1))
     }
 
     /// Pace, the time left and pages, for a bar: what matters most stands where a narrow terminal shows it.
-    fn pace(&self, server_total: Option<u64>) -> String {
+    fn pace(&self, server_total: Option<u64>, now: Instant) -> String {
         let mut text = String::new();
         if self.pages > 1 {
-            let (per_second, left) = self.rate(server_total);
+            let (per_second, left) = self.rate(server_total, now);
             text.push_str(&format!("{per_second:.0}/s, "));
             let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
             if let Some(left) = left.filter(|left| !left.is_zero()) {
@@ -129,8 +135,8 @@ impl Line {
     }
 
     /// A log line: how much, how fast, and how long it may still take.
-    fn tell(&self, name: &str, server_total: Option<u64>) {
-        let (per_second, left) = self.rate(server_total);
+    fn tell(&self, name: &str, server_total: Option<u64>, now: Instant) {
+        let (per_second, left) = self.rate(server_total, now);
         let (per_second, left) = (format!("{per_second:.0}"), left.map(|left| format!("{left:.0}")));
         let (pages, resources) = (self.pages, self.resources);
         tracing::info!("type" = name, pages, resources, server_total, per_second, seconds_left = left, "crawling");
@@ -171,5 +177,71 @@ impl EventSink for Progress {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use fhirvest_crawler::store::PageCounts;
+    use tracing::{level_filters::LevelFilter, subscriber::with_default};
+
+    use super::*;
+
+    /// Keeps what is said.
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn where_nobody_watches_a_type_says_every_thirty_seconds_how_far_it_is() {
+        let (start, passed) = (Instant::now(), Arc::new(Mutex::new(Duration::ZERO)));
+        let time = Arc::clone(&passed);
+        let clock = Box::new(move || start + *time.lock().unwrap());
+        let progress = Progress { bars: None, types: Mutex::default(), clock };
+        let said = Said::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::INFO)
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(Mutex::new(said.clone()))
+            .finish();
+        with_default(subscriber, || {
+            // Of one type a page of 100 each 10 seconds, of another one as often of whose size nobody knows.
+            for page in 0..8 {
+                *passed.lock().unwrap() = Duration::from_secs(10 * page);
+                for (name, server_total) in [("Location", Some(1_000)), ("Endpoint", None)] {
+                    progress.event(&Event::PageCommitted {
+                        resource_type: name.into(),
+                        partition: "all".into(),
+                        counts: PageCounts { archived: 100, ..PageCounts::default() },
+                        server_total,
+                    });
+                }
+            }
+        });
+        let said = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"INFO crawling type="Location" pages=4 resources=400 server_total=1000 per_second="10" seconds_left="60""#,
+                r#"INFO crawling type="Endpoint" pages=4 resources=400 per_second="10""#,
+                r#"INFO crawling type="Location" pages=7 resources=700 server_total=1000 per_second="10" seconds_left="30""#,
+                r#"INFO crawling type="Endpoint" pages=7 resources=700 per_second="10""#,
+            ]
+        );
     }
 }
