@@ -228,6 +228,13 @@ impl Store for MemoryStore {
         Ok(ids.filter(|id| after.is_none_or(|after| id.as_str() > after)).take(limit).cloned().collect())
     }
 
+    async fn not_held(&self, resource_type: &str, mut ids: Vec<String>) -> Result<Vec<String>, Infallible> {
+        let inner = self.lock();
+        let held = inner.held.get(resource_type);
+        ids.retain(|id| held.is_none_or(|held| !held.contains_key(id)));
+        Ok(ids)
+    }
+
     async fn wanted(&self, resource_type: &str, limit: usize) -> Result<Vec<String>, Infallible> {
         let inner = self.lock();
         let held = inner.held.get(resource_type);

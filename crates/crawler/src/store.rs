@@ -214,6 +214,13 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
 
+    /// Those of some ids of which no resource of a type is held. It costs a look for each, however many are held.
+    fn not_held(
+        &self,
+        resource_type: &str,
+        ids: Vec<String>,
+    ) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+
     /// Ids of a type that archived resources refer to, that are not held and were not handed out yet, at most `limit`
     /// of them. Only of types that the store was told to watch for.
     fn wanted(

@@ -17,9 +17,6 @@ use crate::{
     transport::Transport,
 };
 
-/// Ids read from the store in one go: bounds the memory of a look for an id.
-const IDS_AT_A_TIME: usize = 10_000;
-
 impl<T: Transport, S: Store> Crawl<T, S> {
     /// Whether the server, asked plainly for a type that was enumerated by many searches, by reads or by an export, shows
     /// resources that these have not brought: windows of time hold nothing without a stamp, a list of references may be
@@ -83,20 +80,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     pub(super) async fn are_missing(
         &self,
         resource_type: &str,
-        mut ids: HashSet<&str>,
+        ids: HashSet<&str>,
         proof: usize,
     ) -> Result<bool, S::Error> {
-        let mut after: Option<String> = None;
-        while ids.len() >= proof {
-            let held = self.store.ids(resource_type, after.as_deref(), IDS_AT_A_TIME).await?;
-            for id in &held {
-                ids.remove(id.as_str());
-            }
-            match held.into_iter().next_back() {
-                Some(id) => after = Some(id),
-                None => return Ok(true),
-            }
-        }
-        Ok(false)
+        let ids: Vec<String> = ids.into_iter().map(ToOwned::to_owned).collect();
+        Ok(ids.len() >= proof && self.store.not_held(resource_type, ids).await?.len() >= proof)
     }
 }

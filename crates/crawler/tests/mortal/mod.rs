@@ -82,6 +82,10 @@ impl Store for Mortal {
         self.inner.counts(resource_type).await.map_err(|_| Killed)
     }
 
+    async fn not_held(&self, resource_type: &str, ids: Vec<String>) -> Result<Vec<String>, Killed> {
+        self.inner.not_held(resource_type, ids).await.map_err(|_| Killed)
+    }
+
     async fn ids(&self, resource_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, Killed> {
         self.inner.ids(resource_type, after, limit).await.map_err(|_| Killed)
     }

@@ -120,6 +120,7 @@ enum Request {
     Commit(Box<page::Prepared>, oneshot::Sender<Result<PageCounts, LedgerError>>),
     Close(PartitionKey, Option<EndedBy>, Option<String>, oneshot::Sender<Result<(), LedgerError>>),
     Ids(String, Option<String>, usize, oneshot::Sender<Result<Vec<String>, LedgerError>>),
+    NotHeld(String, Vec<String>, oneshot::Sender<Result<Vec<String>, LedgerError>>),
     Totals(oneshot::Sender<Result<BTreeMap<String, FileCounts>, LedgerError>>),
     Superseded(oneshot::Sender<Result<Vec<Superseded>, LedgerError>>),
 }
@@ -242,6 +243,11 @@ impl Store for CrawlStore {
     async fn ids(&self, resource_type: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, LedgerError> {
         let (name, after) = (resource_type.to_owned(), after.map(ToOwned::to_owned));
         self.ask(|reply| Request::Ids(name, after, limit, reply)).await
+    }
+
+    async fn not_held(&self, resource_type: &str, ids: Vec<String>) -> Result<Vec<String>, LedgerError> {
+        let name = resource_type.to_owned();
+        self.ask(|reply| Request::NotHeld(name, ids, reply)).await
     }
 }
 
@@ -371,6 +377,10 @@ impl Worker {
             }
             Request::Ids(resource_type, after, limit, reply) => {
                 let found = partitions::ids(&mut self.files, &resource_type, after.as_deref(), limit);
+                let _ = reply.send(found.map_err(|error| self.told(error)));
+            }
+            Request::NotHeld(resource_type, ids, reply) => {
+                let found = partitions::of_these_not_held(&self.files, &resource_type, ids);
                 let _ = reply.send(found.map_err(|error| self.told(error)));
             }
             Request::Totals(reply) => {

@@ -261,6 +261,15 @@ pub(super) fn ids(
     Ok(ids)
 }
 
+pub(super) fn of_these_not_held(
+    files: &Files,
+    resource_type: &str,
+    ids: Vec<String>,
+) -> Result<Vec<String>, CrawlError> {
+    let looked = ids.into_iter().map(|id| Ok((is_held(files, resource_type, &id)?, id)));
+    looked.filter_map(|found| found.map(|(held, id)| (!held).then_some(id)).transpose()).collect()
+}
+
 pub(super) fn superseded(connection: &Connection) -> Result<Vec<Superseded>, CrawlError> {
     let mut statement = connection.prepare(
         "SELECT name, line FROM superseded JOIN resource_type ON resource_type.number = superseded.type ORDER BY 1, 2",

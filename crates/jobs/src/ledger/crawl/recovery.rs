@@ -218,6 +218,9 @@ mod tests {
             assert_eq!(ids.len(), PAGES * PER_PAGE, "harm {place}");
             assert!(ids.is_sorted());
             assert_eq!(store.ids("X", Some(&ids[99]), 5).await.unwrap(), ids[100..105]);
+            let asked = [ids[0].clone(), "never came".into(), ids[ids.len() - 1].clone()].to_vec();
+            assert_eq!(store.not_held("X", asked.clone()).await.unwrap(), ["never came"]);
+            assert_eq!(store.not_held("Y", asked.clone()).await.unwrap(), asked, "another type");
             // The same again, with another stamp; then another content, newer and older than what is held.
             assert_eq!(commit(&store, 3, 2_021).await.duplicates, PER_PAGE as u64);
             assert_eq!(commit(&store, 4, 3_020).await.variants, PER_PAGE as u64);
