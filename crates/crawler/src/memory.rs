@@ -103,6 +103,8 @@ impl Store for MemoryStore {
                 }
             }
         }
+        // A zero where searches have counted something is no count.
+        let root = root.filter(|root| *root > 0 || sum.is_none_or(|sum| sum == 0));
         summary.counted_whole = root.is_some();
         summary.server_total = root.or(sum);
         let held = inner.held.get(resource_type);

@@ -102,11 +102,13 @@ pub struct Counted {
     pub asked: Option<u64>,
     /// `Bundle.total`.
     pub total: Option<u64>,
+    /// The server gives a next link.
+    pub linked: bool,
 }
 
 /// What follows a page from `url` where a parameter counts up. The end is a page without entries, or as many matches as
-/// the server counts: links are not looked at, and a short page is no end, since it may be all that the server gives
-/// at a time.
+/// the server counts, unless it gives a link to more of them: links are not followed, and a short page is no end, since
+/// it may be all that the server gives at a time.
 #[must_use]
 pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, max_pages: u64) -> Step {
     if page.entries == 0 {
@@ -125,7 +127,7 @@ pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, ma
         OffsetUnit::Pages => 1,
     };
     let next = current.saturating_add(step);
-    if offset.unit == OffsetUnit::Matches && page.total == Some(next.saturating_sub(offset.first)) {
+    if offset.unit == OffsetUnit::Matches && page.total == Some(next.saturating_sub(offset.first)) && !page.linked {
         return Step::End(EndedBy::LastPage);
     }
     if offset.limit.is_some_and(|limit| next > limit) {
@@ -252,11 +254,17 @@ mod tests {
     #[test]
     fn an_offset_counts_up_to_an_empty_page() {
         let offset = |unit, first, limit| Offset { param: "_skip".into(), first, unit, limit };
-        let counted = |matches, total| Counted { matches, entries: matches, asked: Some(50), total };
+        let counted = |matches, total| Counted { matches, entries: matches, asked: Some(50), total, linked: false };
         let at = |query: &str| Url::parse(&format!("https://a.example/fhir/Location?{query}")).unwrap();
         for (offset, page, query, wanted) in [
             (offset(OffsetUnit::Matches, 0, None), counted(20, None), "_count=50", Ok("_count=50&_skip=20")),
             (offset(OffsetUnit::Matches, 0, None), counted(20, Some(40)), "_skip=20", Err(EndedBy::LastPage)),
+            (
+                offset(OffsetUnit::Matches, 0, None),
+                Counted { linked: true, ..counted(20, Some(40)) },
+                "_skip=20",
+                Ok("_skip=40"),
+            ),
             (offset(OffsetUnit::Count, 0, None), counted(20, None), "_skip=50&_count=50", Ok("_count=50&_skip=70")),
             (offset(OffsetUnit::Count, 0, None), counted(52, None), "_skip=50&_count=50", Ok("_count=50&_skip=100")),
             (offset(OffsetUnit::Matches, 0, None), counted(52, None), "_skip=50&_count=50", Ok("_count=50&_skip=100")),

@@ -130,21 +130,44 @@ async fn habits_in_company_never_make_a_wrong_complete() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Its last pages lead to the beginning of the whole type, windows without rows included.
+/// What random company has found: a wrong `complete`, or questions without end.
 #[tokio::test(start_paused = true)]
-async fn a_link_that_loses_the_window_does_not_make_every_window_seem_full() {
-    let names = ["1 empty", "4 everything again and again"];
-    let chosen: Vec<Habit> = names.map(|wanted| habits().find(|(name, ..)| *name == wanted).unwrap().2).to_vec();
+async fn what_company_has_found_stays_found() {
     let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-    let strategy = Strategy::DateRange {
-        param: "_lastUpdated".into(),
-        start: time(1_450_000_000),
-        end: time(1_790_000_000),
-        max_bucket: 5,
+    let by_date = || {
+        let (start, end) = (time(1_450_000_000), time(1_790_000_000));
+        Strategy::DateRange { param: "_lastUpdated".into(), start, end, max_bucket: 5 }
     };
-    let crawled = crawl(40, &chosen, ResourcePlan { strategy, ..plan(Some(1_000)) }).await;
-    assert_eq!(broken_promise(40, &crawled), None);
-    assert_eq!(crawled.held.len(), 40);
-    // Forty rows in windows of five at the most.
-    assert!(crawled.asked.len() < 400, "{} requests", crawled.asked.len());
+    let by_name = || Strategy::Prefix { param: "name".into(), alphabet: "abcdxyz".into(), max_bucket: 40 };
+    let skip = || Paging::Offset(Offset { param: "_skip".into(), first: 0, unit: OffsetUnit::Matches, limit: None });
+    for (names, rows, page_size, strategy, paging, whole, most) in [
+        // Last pages lead to the beginning of the whole type, those of windows without rows included: forty rows in
+        // windows of five.
+        (&["1 empty", "4 everything again and again"][..], 40, 1_000, by_date(), Paging::Links, true, 400),
+        // So do those of names that nothing has.
+        (&["1 empty", "4 everything again and again"], 120, 100, by_name(), Paging::Links, false, 2_000),
+        // The second page of a window loses its size, and holds nothing, not even what was counted.
+        (&["10 pages of three", "10 too many, nothing"], 40, 1_000, by_date(), Paging::Links, true, 600),
+        // What came is told for the total, with a link to more.
+        (
+            &["10 pages of three", "8 no link after three pages, what came for a total"],
+            20,
+            5,
+            Strategy::Bare,
+            skip(),
+            true,
+            40,
+        ),
+        // Every share is the whole, which the question whether it is does not show with pages of the usual size.
+        (&["24 every parameter is ignored", "10 too many, nothing"], 120, 20, by_name(), Paging::Links, true, 100),
+        (&["10 too many, refused", "4 new rows without end"], 1, 20, by_date(), Paging::FirstPageOnly, false, 100),
+    ] {
+        let named = |wanted: &&str| habits().find(|(name, ..)| name == wanted).unwrap().2;
+        let chosen: Vec<Habit> = names.iter().map(named).collect();
+        let crawled = crawl(rows, &chosen, ResourcePlan { strategy, paging, ..plan(Some(page_size)) }).await;
+        assert_eq!(broken_promise(rows, &crawled), None, "{names:?}");
+        assert!(crawled.asked.len() < most, "{names:?}: {} requests", crawled.asked.len());
+        let held = (0..rows).filter(|number| crawled.held.contains(&id_of(*number))).count();
+        assert_eq!(is_sound(&crawled) && held == rows, whole, "{names:?}: {} with {held}", crawled.outcome.status);
+    }
 }

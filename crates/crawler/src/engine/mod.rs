@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod advice;
+mod divide;
 mod ends;
 mod export;
 mod first;

@@ -21,6 +21,7 @@ use url::Url;
 
 use super::{
     Crawl, ResourcePlan, advice,
+    divide::{stopped, whole},
     first::{found_by, gone, smaller},
     sweep::{EMPTY_PAGES_AGAIN, Task},
 };
@@ -102,21 +103,25 @@ enum Follow {
 }
 
 /// What a partition is while it is driven.
-struct Drive<'a> {
-    task: &'a Task<'a>,
-    key: &'a PartitionKey,
-    bucket: &'a Bucket,
-    trail: Trail,
+pub(super) struct Drive<'a> {
+    pub(super) task: &'a Task<'a>,
+    pub(super) key: &'a PartitionKey,
+    pub(super) bucket: &'a Bucket,
+    pub(super) trail: Trail,
     /// The walk that is going on began with the first page.
     from_first: bool,
     /// It has come by something.
-    found: bool,
+    pub(super) found: bool,
+    /// Its first page held nothing.
+    hollow: bool,
+    /// The largest count of this walk's pages.
+    told: u64,
     /// The first page held something whose age is another than was asked for: ages tell nothing.
     ageless: bool,
 }
 
 impl Drive<'_> {
-    fn plan(&self) -> &ResourcePlan {
+    pub(super) fn plan(&self) -> &ResourcePlan {
         self.task.plan
     }
 
@@ -132,12 +137,6 @@ impl Drive<'_> {
         });
         Some(others.count() as u64).filter(|others| *others > 0)
     }
-
-    /// The partitions to go on with in this one's place.
-    fn parts(&self, refused: bool) -> Vec<Partition> {
-        let parts = self.bucket.split(&self.plan().strategy, refused);
-        parts.into_iter().map(|bucket| Partition::new(&self.plan().resource_type, bucket)).collect()
-    }
 }
 
 impl<T: Transport, S: Store> Crawl<T, S> {
@@ -150,6 +149,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if let Bucket::File { .. } = &bucket {
             return self.file(task, &Partition { key, bucket, progress, resource_type }).await;
         }
+        if task.is_one_search(&bucket) {
+            self.store.add_partitions(Some(Parent::Split(key.clone())), vec![whole(task.plan)]).await?;
+            return Ok(Stop::Ended);
+        }
         let mut restarts = progress.restarts;
         let mut drive = Drive {
             task,
@@ -158,6 +161,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             trail: Trail::new(&progress.trail),
             from_first: true,
             found: false,
+            hollow: false,
+            told: 0,
             ageless: false,
         };
         let mut cursor = progress.cursor;
@@ -216,54 +221,6 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
     }
 
-    /// Divides a partition that the server does not answer into smaller ones, where that may help.
-    async fn is_split_after(&self, drive: &Drive<'_>, error: &FetchError) -> Result<bool, S::Error> {
-        let too_much = match error {
-            FetchError::Refused(refusal) => matches!(refusal.kind, RefusalKind::Search | RefusalKind::TooLarge),
-            FetchError::Unavailable { answered, .. } => *answered,
-            _ => false,
-        };
-        // A share that has begun and found nothing is not too large.
-        let too_much = too_much && (drive.trail.is_empty() || drive.found);
-        if !too_much || drive.task.no_refusal_splits.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        if !drive.bucket.may_split_after_refusal() || !self.answers_the_least(drive).await {
-            drive.task.no_refusal_splits.store(true, Ordering::Relaxed);
-            return Ok(false);
-        }
-        self.divide(drive).await
-    }
-
-    /// Whether the server answers a share that hardly holds anything, asked once a type. Where it does not, it refuses the
-    /// question and not its size, and thousands of smaller shares would be refused one by one.
-    async fn answers_the_least(&self, drive: &Drive<'_>) -> bool {
-        let task = drive.task;
-        if let Some(answered) = task.least_answered.get() {
-            return *answered;
-        }
-        let Some(least) = drive.bucket.least(&task.plan.strategy) else { return true };
-        match self.probe(&task.search(&least)).await {
-            // Whoever goes on hears of it, too.
-            Err(FetchError::Cancelled | FetchError::Later { .. }) => true,
-            answer => *task.least_answered.get_or_init(|| answer.is_ok()),
-        }
-    }
-
-    /// Puts smaller partitions in a partition's place, where there are any.
-    async fn divide(&self, drive: &Drive<'_>) -> Result<bool, S::Error> {
-        let parts = drive.parts(true);
-        if parts.is_empty() || !drive.bucket.may_split_after_refusal() {
-            return Ok(false);
-        }
-        self.store.add_partitions(Some(Parent::Split(drive.key.clone())), parts).await?;
-        self.events.event(&Event::PartitionEnded {
-            partition: drive.key.shown(self.source.sensitive),
-            ended_by: EndedBy::Split,
-        });
-        Ok(true)
-    }
-
     pub(super) async fn give_up(
         &self,
         key: &PartitionKey,
@@ -282,7 +239,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         mut fetched: Result<Fetched, FetchError>,
         from_first: bool,
     ) -> Result<Follow, S::Error> {
-        drive.from_first = from_first;
+        (drive.from_first, drive.told) = (from_first, 0);
         let mut first = from_first;
         let (mut seen, mut most): (u64, u64) = (0, 0);
         let mut strangers = false;
@@ -314,6 +271,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             seen += matches;
             drive.found |= matches > 0;
+            if first {
+                drive.hollow = from_first && matches == 0;
+            }
+            // What was counted before has not gone away all at once.
+            page.page.total = page.page.total.filter(|total| *total > 0 || drive.told == 0);
+            drive.told = drive.told.max(page.page.total.filter(|_| matches > 0).unwrap_or(0));
             most = most.max(matches);
             strangers |= holds_strangers(&page.page, &drive.plan().resource_type);
             if seen == 0 && strangers && page.page.link("next").is_none() && !drive.is_everything() {
@@ -362,6 +325,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 taken.pages.push_back((self.store.take(commit).await?, look, total));
                 self.drain(drive, &mut taken, 0).await?;
                 let ended_by = ended_by.unwrap_or(EndedBy::LastPage);
+                if ended_by == EndedBy::Split {
+                    drive.task.divided(taken.own, drive.hollow);
+                }
                 let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, &taken, total).await?;
                 return Ok(if unstable { Follow::Unstable } else { Follow::Ended(ended_by) });
             };
@@ -478,18 +444,20 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let count = match total {
                 // What is counted, where nothing is found, may be something else: the link tells, if there is one.
                 _ if matches == 0 => None,
-                None if more && !drive.task.blind_totals.load(Ordering::Relaxed) => match self
-                    .count(drive.task, &drive.task.search(drive.bucket))
-                    .await
-                {
-                    Ok(count) => count,
-                    Err(Stop::Later(not_before, reason)) => return Ok(Err(FetchError::Later { not_before, reason })),
-                    Err(_) => return Ok(Err(FetchError::Cancelled)),
-                },
+                None if more && !drive.task.blind_totals.load(Ordering::Relaxed) => {
+                    match self.count(drive.task, &drive.task.search(drive.bucket)).await {
+                        Ok(count) => count,
+                        Err(stop) => return Ok(Err(stopped(stop))),
+                    }
+                }
                 total => total,
             };
-            if count.is_some_and(|count| count >= max_bucket) && !drive.parts(false).is_empty() {
-                return Ok(Ok(Step::End(EndedBy::Split)));
+            if count.is_some_and(|count| count >= max_bucket) {
+                match self.is_divisible(drive).await {
+                    Ok(true) => return Ok(Ok(Step::End(EndedBy::Split))),
+                    Ok(false) => {}
+                    Err(stop) => return Ok(Err(stop)),
+                }
             }
         }
         let mut step = match &plan.paging {
@@ -497,7 +465,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             Paging::Offset(offset) => {
                 let entries = page.page.entry_slots as u64;
                 let matches = matches - repeated_on(&page.page, &plan.resource_type);
-                let counted = Counted { matches, entries, asked: asked.map(u64::from), total };
+                let linked = page.page.link("next").is_some();
+                let counted = Counted { matches, entries, asked: asked.map(u64::from), total, linked };
                 paging::next_offset(offset, &counted, &page.url, &drive.trail, self.limits.max_pages)
             }
             Paging::FirstPageOnly => {
@@ -516,9 +485,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let errored = page.page.outcomes.iter().any(Outcome::is_error);
             let end = End { seen, total, asked, last_full, only_page, resumed, whole, errored, cap: plan.cap };
             let doubt = suspicion::doubt(&end);
-            if doubt.is_some_and(|doubt| doubt.is_of_ceiling()) && seen > 0 && !drive.parts(false).is_empty() {
+            // More was counted than came, and then came nothing.
+            let broke_off = !resumed && matches == 0 && drive.told > seen;
+            if (broke_off || doubt.is_some_and(|doubt| doubt.is_of_ceiling())) && seen > 0 {
                 // Smaller shares cost little, and leave no doubt.
-                return Ok(Ok(Step::End(EndedBy::Split)));
+                match self.is_divisible(drive).await {
+                    Ok(true) => return Ok(Ok(Step::End(EndedBy::Split))),
+                    Ok(false) => {}
+                    Err(stop) => return Ok(Err(stop)),
+                }
             }
             if let Some(doubt) = doubt {
                 // Whether the end can be believed depends on what is held.
@@ -531,8 +506,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let incomplete =
             matches!(step, Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink));
         // A share in which nothing was found is not worth it.
-        if incomplete && seen > 0 && !drive.parts(false).is_empty() {
-            step = Step::End(EndedBy::Split);
+        if incomplete && seen > 0 {
+            match self.is_divisible(drive).await {
+                Ok(true) => step = Step::End(EndedBy::Split),
+                Ok(false) => {}
+                Err(stop) => return Ok(Err(stop)),
+            }
         }
         Ok(Ok(step))
     }

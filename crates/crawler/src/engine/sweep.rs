@@ -64,6 +64,10 @@ pub(super) struct Task<'p> {
     pub(super) no_refusal_splits: AtomicBool,
     /// The server answers the least share of the strategy's kind.
     pub(super) least_answered: OnceLock<bool>,
+    /// The server heeds the strategy's parameter, with pages of the size in use.
+    pub(super) heeded: OnceLock<bool>,
+    /// Shares in a row that were divided and had brought nothing new.
+    pub(super) barren: AtomicU32,
     /// The first type of the export that this one is part of.
     pub(super) lead: OnceLock<String>,
 }
@@ -80,6 +84,8 @@ impl<'p> Task<'p> {
             blind_totals: AtomicBool::new(false),
             no_refusal_splits: AtomicBool::new(false),
             least_answered: OnceLock::new(),
+            heeded: OnceLock::new(),
+            barren: AtomicU32::new(0),
             lead: OnceLock::new(),
         }
     }
@@ -161,7 +167,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 self.begin(task).await?
             } else if task.plan.strategy.max_bucket().is_some() {
                 // What was found out at the beginning is not kept.
-                self.heeds(task).await.map(|_| ())
+                self.heeds(task, None).await.map(|_| ())
             } else {
                 Ok(())
             };
@@ -213,7 +219,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn begin(&self, task: &Task<'_>) -> Result<Result<(), Stop>, S::Error> {
         let plan = task.plan;
         let name = &plan.resource_type;
-        let roots = match self.heeds(task).await {
+        let roots = match self.heeds(task, None).await {
             Ok(true) => plan.strategy.roots(),
             Ok(false) => vec![Bucket::All],
             Err(stop) => return Ok(Err(stop)),
@@ -232,14 +238,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         Ok(Ok(()))
     }
 
-    /// Whether the server heeds the strategy's parameter, and whether its totals do.
-    async fn heeds(&self, task: &Task<'_>) -> Result<bool, Stop> {
+    /// Whether the server heeds the strategy's parameter, and whether its totals do. At first without a page size: a
+    /// server that does not know that parameter would refuse for it.
+    pub(super) async fn heeds(&self, task: &Task<'_>, page_size: Option<u32>) -> Result<bool, Stop> {
         let plan = task.plan;
         let name = &plan.resource_type;
         for control in plan.strategy.controls() {
             let control: Vec<_> = control.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            // Without a page size: a server that does not know that parameter would refuse for it.
-            match self.probe(&suspicion::with(&search(plan, &Bucket::All, None), &control)).await {
+            match self.probe(&suspicion::with(&search(plan, &Bucket::All, page_size), &control)).await {
                 Ok(page) if matches_of(&page, name) > 0 => {
                     tracing::warn!(
                         resource_type = name,

@@ -40,19 +40,22 @@ pub(super) fn summary(connection: &Connection, files: &Files, resource_type: &st
     let mut summary = connection
         .prepare_cached(
             "SELECT count(*), count(*) FILTER (WHERE ended_by IS NULL), coalesce(sum(pages), 0),
-             coalesce(max(server_total) FILTER (WHERE kind = 'root'),
-                      sum(server_total) FILTER (WHERE coalesce(ended_by, '') <> 'split')),
-             count(*) FILTER (WHERE kind = 'all') > 0, count(server_total) FILTER (WHERE kind = 'root') > 0
+             max(server_total) FILTER (WHERE kind = 'root'),
+             sum(server_total) FILTER (WHERE kind <> 'root' AND coalesce(ended_by, '') <> 'split'),
+             count(*) FILTER (WHERE kind = 'all') > 0
              FROM partition WHERE resource_type = ?1",
         )?
         .query_row([resource_type], |row| {
+            let (root, sum): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
+            // A zero where searches have counted something is no count.
+            let root = root.filter(|root| *root > 0 || sum.is_none_or(|sum| sum == 0));
             Ok(Summary {
                 partitions: count(row.get(0)?),
                 open: count(row.get(1)?),
                 pages: count(row.get(2)?),
-                server_total: row.get::<_, Option<i64>>(3)?.map(count),
-                whole_search: row.get(4)?,
-                counted_whole: row.get(5)?,
+                server_total: root.or(sum).map(count),
+                whole_search: row.get(5)?,
+                counted_whole: root.is_some(),
                 ..Summary::default()
             })
         })?;
