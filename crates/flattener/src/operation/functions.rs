@@ -1,10 +1,11 @@
 //! The functions of FHIRPath that views can use: what they take, and what they give.
 
+use fhirvest_fhir::elements;
 use regex::{Regex, RegexBuilder};
 
 use super::{
     Class, Compiled, Compiler, Fold, Function, Here, Operation, Place, Sameness, Set, Shape, Type, mistake, numbers,
-    tests_of_type::type_name,
+    open, shape_name, tests_of_type::type_name,
 };
 use crate::{
     arena::NONE,
@@ -99,6 +100,11 @@ const FUNCTIONS: [(&str, usize, usize); 83] = [
     ("upper", 0, 0),
     ("where", 1, 1),
 ];
+
+/// Whether this is the name of a function that can be called without arguments.
+pub(super) fn is_function(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(known, least, _)| *known == name && *least == 0)
+}
 
 /// Functions of FHIRPath that a view cannot have, and why.
 const REFUSED: [(&[&str], &str); 6] = [
@@ -332,6 +338,19 @@ impl Compiler<'_> {
                     })?),
                     _ => None,
                 };
+                if let Some(of_type) = &of_type
+                    && !elements::is_resource(&of_type.name)
+                {
+                    let names: Vec<&str> = elements::resources().collect();
+                    let message = format!("R4 has no resource type `{}`", of_type.name);
+                    self.warn(here, &arguments[0], Code::UnknownResource, message, nearest(&of_type.name, &names));
+                }
+                let none = |place: &Place| place.of.is_some_and(|of| of != "Reference" && !open(of));
+                if !shape.places.is_empty() && shape.places.iter().all(none) {
+                    let message = format!("getReferenceKey() takes a Reference; this is {}", shape_name(shape));
+                    let cure = "name the element that refers; a resource's own key is getResourceKey()".to_owned();
+                    return Err(mistake(here.path, text, Code::WrongInput, message, cure));
+                }
                 for place in &shape.places {
                     self.trie.child(place.node, "reference");
                 }
@@ -470,11 +489,11 @@ impl Compiler<'_> {
         let mut found = Shape { many: true, ..Shape::default() };
         for place in &shape.places {
             self.trie.whole(place.node);
-            let known = place.of.filter(|of| nearest && !super::open(of));
+            let known = place.of.filter(|of| nearest && !open(of));
             match known {
                 None => found.places.push(Place { node: place.node, name: NONE, of: None }),
                 Some(of) => {
-                    for element in fhirvest_fhir::elements::lineage(of).flat_map(|one| &one.elements) {
+                    for element in elements::lineage(of).flat_map(|one| &one.elements) {
                         for of in &element.types {
                             self.reach(&mut found, place.node, &element.json_name(of), Some(of));
                         }

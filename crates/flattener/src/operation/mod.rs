@@ -5,7 +5,7 @@ mod functions;
 mod shape;
 mod tests_of_type;
 
-use fhirvest_fhir::elements;
+use fhirvest_fhir::{elements, temporal::Moment};
 use regex::Regex;
 
 use crate::{
@@ -446,20 +446,7 @@ impl Compiler<'_> {
             }
         }
         if !unknown.is_empty() && unknown.len() == at.places.len() {
-            let names: Vec<&str> =
-                elements::lineage(unknown[0]).flat_map(|one| &one.elements).map(|one| one.name).collect();
-            let message = match names.as_slice() {
-                ["extension" | "id", "extension" | "id"] => {
-                    format!("{} has no elements, so no `{name}`", with_article(unknown[0]))
-                }
-                _ => format!("R4's {} has no element `{name}`", unknown[0]),
-            };
-            // The name alone is underlined, not what it stands behind.
-            let mut at = expression.clone();
-            if here.path.text.get(..at.span.end).is_some_and(|text| text.ends_with(name)) {
-                at.span.start = at.span.end - name.len();
-            }
-            self.warn(here, &at, Code::UnknownElement, message, nearest(name, &names));
+            self.warn_unknown(here, expression, unknown[0], name);
         }
         let mut numbers: Vec<u32> = shape.places.iter().map(|place| place.name).collect();
         numbers.sort_unstable();
@@ -470,6 +457,27 @@ impl Compiler<'_> {
             _ => Operation::Choice(Box::new(of), numbers),
         };
         (operation, shape)
+    }
+
+    /// Warns of a name that R4 does not have.
+    fn warn_unknown(&mut self, here: Here<'_>, expression: &Expression, of: &str, name: &str) {
+        let names: Vec<&str> = elements::lineage(of).flat_map(|one| &one.elements).map(|one| one.name).collect();
+        let message = match names.as_slice() {
+            ["extension" | "id", "extension" | "id"] => {
+                format!("{} has no elements, so no `{name}`", with_article(of))
+            }
+            _ => format!("R4's {of} has no element `{name}`"),
+        };
+        // The name alone is underlined, not what it stands behind.
+        let mut at = expression.clone();
+        if here.path.text.get(..at.span.end).is_some_and(|text| text.ends_with(name)) {
+            at.span.start = at.span.end - name.len();
+        }
+        let cure = match functions::is_function(name) {
+            true => format!("functions have parentheses: `{name}()`"),
+            false => nearest(name, &names),
+        };
+        self.warn(here, &at, Code::UnknownElement, message, cure);
     }
 
     /// An object belongs where parts of it are asked for, as far as R4 tells.
@@ -521,6 +529,10 @@ impl Compiler<'_> {
                     self.keep_whole(&b_shape);
                 }
                 self.never_equal(here, expression, &a_shape, &b_shape);
+                if let Some(text) = no_moment((&a, &a_shape), (&b, &b_shape)) {
+                    let message = format!("'{text}' is no date or time, so nothing is ever equal to it here");
+                    self.warn(here, expression, Code::NeverEqual, message, MOMENTS.to_owned());
+                }
                 Type::Boolean
             }
             Less | LessOrEqual | Greater | GreaterOrEqual => {
@@ -528,6 +540,10 @@ impl Compiler<'_> {
                 self.takes(here, left, &a_shape, "a comparison", &comparable)?;
                 self.takes(here, right, &b_shape, "a comparison", &comparable)?;
                 self.never_ordered(here, expression, &a_shape, &b_shape)?;
+                if let Some(text) = no_moment((&a, &a_shape), (&b, &b_shape)) {
+                    let message = format!("'{text}' is no date or time, and has no order among them");
+                    return Err(mistake(here.path, expression, Code::WrongInput, message, MOMENTS.to_owned()));
+                }
                 Type::Boolean
             }
             And | Or | Xor | Implies => Type::Boolean,
@@ -628,6 +644,19 @@ impl Compiler<'_> {
             self.list.push(warning);
         }
     }
+}
+
+/// How dates and times are written.
+const MOMENTS: &str = "write a date or a time: @2020-08-05, @2020-08-05T19:21:12Z, @T19:21";
+
+/// The text literal that is compared with dates or times and is none.
+fn no_moment<'a>(a: (&'a Operation, &Shape), b: (&'a Operation, &Shape)) -> Option<&'a str> {
+    let only = |shape: &Shape| matches!(shape.classes().as_deref(), Some([Class::Moment]));
+    let text = match (a, b) {
+        ((Operation::Text(text), _), (_, shape)) | ((_, shape), (Operation::Text(text), _)) if only(shape) => text,
+        _ => return None,
+    };
+    Moment::parse(text).is_none().then_some(text)
 }
 
 /// Whether some of the values may be elements with parts.

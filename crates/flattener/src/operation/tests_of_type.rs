@@ -2,7 +2,9 @@
 
 use fhirvest_fhir::elements;
 
-use super::{Compiled, Compiler, Here, Operation, Place, Shape, Type, mistake, open, shape::TypeName, shape_name};
+use super::{
+    Compiled, Compiler, Here, Operation, Place, Shape, Type, by_json_name, mistake, open, shape::TypeName, shape_name,
+};
 use crate::{
     diagnostics::{Code, Diagnostic, nearest},
     expression::{Expression, Kind},
@@ -96,9 +98,15 @@ impl Compiler<'_> {
             && wanted.space != Some("System")
             && !self.is_resource_itself(here, parent, element)
         {
+            let of_element = of;
             let (parent, at) = self.operation(here, parent)?;
             let known: Vec<_> = at.places.iter().filter_map(|place| elements::element(place.of?, element)).collect();
-            if known.is_empty() || known.iter().any(|element| element.choice) {
+            let closed: Vec<_> = at.places.iter().filter_map(|place| place.of.filter(|of| !open(of))).collect();
+            let json_name = closed.iter().any(|of| by_json_name(of, element).is_some());
+            if (known.is_empty() && !json_name) || known.iter().any(|element| element.choice) {
+                if known.is_empty() && !closed.is_empty() && closed.len() == at.places.len() {
+                    self.warn_unknown(here, of_element, closed[0], element);
+                }
                 let field = elements::choice_name(element, &wanted.name);
                 let kind = elements::definition(&wanted.name).map(|one| one.name);
                 if !known.is_empty() && !known.iter().any(|one| one.types.contains(&wanted.name.as_str())) {

@@ -1,5 +1,7 @@
 //! From JSON to a view, with all mistakes at once.
 
+use std::ops::Range;
+
 use fhirvest_fhir::elements;
 use serde_json::{Map, Value};
 
@@ -238,10 +240,7 @@ impl Reader<'_> {
         match parse(text) {
             Ok(expression) => Some(Path { text: text.to_owned(), expression, pointer }),
             Err(error) => {
-                let cure = match text.get(error.span.clone()) {
-                    Some("\"") => "a text stands in single quotes: 'x'",
-                    _ => "mend the path there, or just before",
-                };
+                let cure = syntax_cure(text, &error.span);
                 let place = Some((text.to_owned(), error.span));
                 self.list.push(Diagnostic { place, ..Diagnostic::error(Code::BadPath, pointer, error.message, cure) });
                 None
@@ -383,5 +382,25 @@ fn constants_of(expression: &Expression, used: &mut Vec<String>) {
             arguments.iter().for_each(|argument| constants_of(argument, used));
         }
         Kind::This | Kind::Place | Kind::Literal(_) | Kind::Empty => {}
+    }
+}
+
+/// What to do about a path that is no FHIRPath: for what is brought along from other languages, how FHIRPath has it.
+fn syntax_cure(text: &str, span: &Range<usize>) -> &'static str {
+    let (before, there) = (text.get(..span.start).unwrap_or_default(), text.get(span.start..).unwrap_or_default());
+    let before = before.trim_end();
+    let word = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    match there.chars().next() {
+        _ if text.trim().is_empty() => "name an element: `id`, `name.family.first()`",
+        Some('"') => "a text stands in single quotes: 'x'",
+        Some('‘' | '’' | '“' | '”' | '´') => "a text stands in straight single quotes: 'x'",
+        Some(':') if ["http", "https", "urn"].contains(&word) => "an address stands in single quotes: 'http://…'",
+        Some('=') if before.ends_with('=') => "one `=` compares",
+        Some('&') if before.ends_with('&') => "write `and`",
+        Some('|') if before.ends_with('|') => "write `or`; for the first that is there, `coalesce()`",
+        Some('!') => "write `.not()` behind it, or `!=`",
+        Some(';') => "leave the semicolon out",
+        Some(_) if word == "not" => "`not` stands behind: `active.not()`",
+        _ => "mend the path there, or just before",
     }
 }
