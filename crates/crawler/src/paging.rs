@@ -69,9 +69,7 @@ pub enum Step {
 /// What follows `page`, which came from `url`. `trail` holds the addresses asked so far, that of this page included.
 #[must_use]
 pub fn next(source: &Source, page: &Page, url: &Url, trail: &Trail, max_pages: u64) -> Step {
-    let Some(link) = page.link("next").map(str::trim).filter(|link| !link.is_empty()) else {
-        return Step::End(EndedBy::LastPage);
-    };
+    let Some(link) = page.link("next") else { return Step::End(EndedBy::LastPage) };
     let Some(next) = resolve(source, link, url) else { return Step::End(EndedBy::ForeignLink) };
     if trail.0.contains(&url_hash(&next)) {
         return Step::End(EndedBy::RepeatedLink);
@@ -146,6 +144,8 @@ pub fn next_offset(offset: &Offset, page: &Counted, url: &Url, trail: &Trail, ma
 /// The address that a link means: resolved against the request (RFC 3986), rewritten by the source's rules, with its
 /// scheme upgraded where the base is https on the same host, and only if its origin is trusted.
 pub(crate) fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
+    // Written for HTML or XML: no parameter's name begins with `amp;`.
+    let link = link.replace("&amp;", "&");
     let mut resolved = if link.starts_with('&') {
         // Some servers send only what changes: the rest of the question is the same.
         let mut same = url.clone();
@@ -156,7 +156,7 @@ pub(crate) fn resolve(source: &Source, link: &str, url: &Url) -> Option<Url> {
         same.query_pairs_mut().clear().extend_pairs(kept).extend_pairs(changed);
         same
     } else {
-        url.join(&port_once(link)).ok()?
+        url.join(&port_once(&link)).ok()?
     };
     // Whose name and password these are, nobody knows: credentials are the job's.
     let _ = (resolved.set_username(""), resolved.set_password(None));
@@ -224,6 +224,7 @@ mod tests {
             ("?page=2", "https://a.example/fhir/Location?page=2"),
             ("/other/Location?page=2", "https://a.example/other/Location?page=2"),
             ("&search-offset=20", "https://a.example/fhir/Location?_count=5&name=x&search-offset=20"),
+            ("Location?name=x&amp;_count=5&amp;page=2", "https://a.example/fhir/Location?name=x&_count=5&page=2"),
             ("&_count=9", "https://a.example/fhir/Location?name=x&_count=9"),
             ("http://a.example/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),
             ("http://a.example:80/fhir/Location?page=2", "https://a.example/fhir/Location?page=2"),

@@ -52,7 +52,7 @@ pub(crate) struct End {
     pub(crate) resumed: bool,
     /// The search is for everything of the type.
     pub(crate) whole: bool,
-    /// The last page holds an error besides its matches.
+    /// A page holds an error besides its matches.
     pub(crate) errored: bool,
     /// The ceiling that the job says the server has.
     pub(crate) cap: Option<u64>,
@@ -89,7 +89,7 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     }
     if end.seen == 0 && !end.only_page {
         // Pages that lead on and hold nothing.
-        return Some(Doubt::new(EndedBy::NoNewIds, false));
+        return Some(Doubt::new(EndedBy::NoNewIds, true));
     }
     let counts = [Some(end.seen), end.total];
     let any = |is: &dyn Fn(u64) -> bool| counts.into_iter().flatten().any(is);
@@ -115,11 +115,7 @@ pub(crate) fn doubt(end: &End) -> Option<Doubt> {
     }
     // A ceiling may be any number, and the total may stop at it, too: one look at both ends of a search that took several
     // pages is cheap.
-    let least = match (end.whole, end.only_page) {
-        (true, false) => 1,
-        (true, true) => LEAST_CEILING,
-        (false, _) => LARGE,
-    };
+    let least = if end.whole { 1 } else { LARGE };
     (end.seen >= least).then_some(Doubt { proof: 3, ..Doubt::new(EndedBy::Cap, false) })
 }
 
@@ -239,9 +235,10 @@ mod tests {
             (End { total: None, ..plain }, None),
             (End { whole: true, ..plain }, Some((Cap, false))),
             (End { whole: true, seen: 99, total: Some(99), ..plain }, Some((Cap, false))),
-            (End { whole: true, seen: 49, total: Some(49), only_page: true, ..plain }, None),
+            (End { whole: true, seen: 49, total: Some(49), only_page: true, ..plain }, Some((Cap, false))),
+            (End { whole: true, seen: 0, total: Some(0), only_page: true, ..plain }, None),
             (End { errored: true, ..plain }, Some((EndedBy::Error, true))),
-            (End { seen: 0, total: None, ..plain }, Some((EndedBy::NoNewIds, false))),
+            (End { seen: 0, total: None, ..plain }, Some((EndedBy::NoNewIds, true))),
             (End { seen: 1_234, total: Some(1_234), ..plain }, Some((Cap, false))),
             (End { seen: 150, total: None, last_full: true, ..plain }, Some((ShortPageWithoutNext, true))),
             (End { seen: 150, total: Some(150), last_full: true, ..plain }, None),

@@ -51,11 +51,11 @@ impl Page {
         Self { kind: PageKind::Bundle, total: None, links, entries, outcomes, entry_slots: 0 }
     }
 
-    /// The URL of the link of a relation, however the server spaces or capitalises its name.
+    /// The URL of the link of a relation, however the server spaces or capitalises its name; a blank one is none.
     #[must_use]
     pub fn link(&self, relation: &str) -> Option<&str> {
         let is = |link: &&Link| link.relation.trim().eq_ignore_ascii_case(relation);
-        self.links.iter().find(is).map(|link| link.url.as_str())
+        self.links.iter().find(is).map(|link| link.url.trim()).filter(|url| !url.is_empty())
     }
 }
 

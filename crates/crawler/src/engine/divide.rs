@@ -22,7 +22,7 @@ use crate::{
 const BARREN: u32 = 300;
 
 /// What a share counts for whose first page held nothing: what its links lead to is most likely something else.
-const BARREN_HOLLOW: u32 = 10;
+const BARREN_HOLLOW: u32 = 30;
 
 impl Task<'_> {
     /// Whether this share is asked for in vain: the server gives everything for any share.
@@ -30,6 +30,11 @@ impl Task<'_> {
         let share =
             matches!(bucket, Bucket::Window { .. } | Bucket::Prefix { .. } | Bucket::Value { .. } | Bucket::Ids { .. });
         share && self.heeded.get() == Some(&false)
+    }
+
+    /// Whether dividing has been no use for long.
+    fn is_barren(&self) -> bool {
+        self.barren.load(Ordering::Relaxed) >= BARREN
     }
 
     /// Takes note of a share that was divided after it had brought `new` ids.
@@ -63,7 +68,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// with nothing or a refusal, which looked like heeding.
     pub(super) async fn is_divisible(&self, drive: &Drive<'_>) -> Result<bool, FetchError> {
         let task = drive.task;
-        if drive.parts(false).is_empty() || task.barren.load(Ordering::Relaxed) >= BARREN {
+        if drive.parts(false).is_empty() || task.is_barren() {
             return Ok(false);
         }
         if task.heeded.get().is_none() {
@@ -80,8 +85,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             FetchError::Unavailable { answered, .. } => *answered,
             _ => false,
         };
-        // A share that has begun and found nothing is not too large.
-        let too_much = too_much && (drive.trail.is_empty() || drive.found);
+        // A share that has begun and found nothing is not too large, nor one whose rest is not its own.
+        let too_much = too_much && (drive.trail.is_empty() || drive.found) && !drive.strayed;
         if !too_much || drive.task.no_refusal_splits.load(Ordering::Relaxed) {
             return Ok(false);
         }
@@ -110,9 +115,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// Puts smaller partitions in a partition's place, where there are any.
     pub(super) async fn divide(&self, drive: &Drive<'_>) -> Result<bool, S::Error> {
         let parts = drive.parts(true);
-        if parts.is_empty() || !drive.bucket.may_split_after_refusal() {
+        if parts.is_empty() || !drive.bucket.may_split_after_refusal() || drive.task.is_barren() {
             return Ok(false);
         }
+        drive.task.divided(drive.news, drive.hollow);
         self.store.add_partitions(Some(Parent::Split(drive.key.clone())), parts).await?;
         self.events.event(&Event::PartitionEnded {
             partition: drive.key.shown(self.source.sensitive),

@@ -2,18 +2,22 @@
 
 use std::collections::HashSet;
 
+use fhirvest_fhir::outcome::Outcome;
+
 use super::{
     Crawl, ResourcePlan,
     first::{EVER, matches_of},
+    partition::{Drive, holds_strangers},
     search_of,
-    sweep::RETRIES_OF_A_PROBE,
+    sweep::RETRIES_OF_THE_LAST_LOOK,
 };
 use crate::{
+    ending::EndedBy,
     judgement::{Refusal, RefusalKind},
     retry::{FetchError, Fetched},
     store::Store,
     strategy::{Bucket, Strategy},
-    suspicion::{self, LOOKED_AT, Order},
+    suspicion::{self, Doubt, LOOKED_AT, Order},
     transport::Transport,
 };
 
@@ -32,8 +36,17 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let (search, proof) = (search_of(plan), if is_counted { 3 } else { 1 });
         let is_empty = self.store.counts(name).await?.received == 0;
         for order in [Order::Descending, Order::Ascending] {
-            match self.end(&Bucket::All, &suspicion::end_of(&search, order, LOOKED_AT), RETRIES_OF_A_PROBE).await {
-                Ok(page) if is_empty && matches_of(&page, name) > 0 => return Ok(Some(true)),
+            let (end, mut proof) = (|many| suspicion::end_of(&search, order, many), proof);
+            let mut answer = self.end(&Bucket::All, &end(LOOKED_AT), RETRIES_OF_THE_LAST_LOOK).await;
+            if !is_empty && answer.as_ref().is_ok_and(|page| page.page.entries.is_empty()) {
+                // Nothing is what some servers give for more than they can manage.
+                (answer, proof) = (self.end(&Bucket::All, &end(1), RETRIES_OF_THE_LAST_LOOK).await, 1);
+            }
+            match answer {
+                // What is shown of other types may be what was asked for, in other clothes.
+                Ok(page) if is_empty && (matches_of(&page, name) > 0 || holds_strangers(&page.page, name)) => {
+                    return Ok(Some(true));
+                }
                 Ok(page) => {
                     let seen = suspicion::ids(&page.page, name).into_iter().collect();
                     if self.are_missing(name, seen, proof).await? {
@@ -53,6 +66,68 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             });
         }
         Ok(Some(false))
+    }
+
+    /// Asks for both ends of what a search that ended in good order should have brought: an id there that is not held
+    /// proves that there is more; both ends in order and held disprove it; where the server cannot be asked, the doubt
+    /// itself decides. Inside, why the crawl has to stop before that is known.
+    pub(super) async fn look_into(
+        &self,
+        drive: &Drive<'_>,
+        doubt: &Doubt,
+        last: &Fetched,
+    ) -> Result<Result<Option<EndedBy>, FetchError>, S::Error> {
+        let resource_type = &drive.plan().resource_type;
+        let search = drive.task.search(drive.bucket);
+        if drive.is_everything() {
+            // An operation has no order whose ends could be asked for.
+            return Ok(Ok(doubt.stands_unanswered.then_some(doubt.ended_by)));
+        }
+        let (mut disproved, mut proof) = (true, doubt.proof);
+        let nothing_found = doubt.ended_by == EndedBy::NoNewIds;
+        let page_size = drive.task.page_size().filter(|_| doubt.is_of_ceiling()).unwrap_or(LOOKED_AT).max(LOOKED_AT);
+        for order in [Order::Descending, Order::Ascending] {
+            let end = |page_size| suspicion::end_of(&search, order, page_size);
+            let mut answer = self.end(drive.bucket, &end(page_size), self.limits.max_retries).await;
+            let fewer = if nothing_found { Some(1) } else { drive.task.page_size().filter(|size| *size < page_size) };
+            if let (Ok(page), Some(fewer)) = (&answer, fewer)
+                && page.page.entries.is_empty()
+            {
+                // Nothing is what some servers give for more than they can manage.
+                (answer, proof) = (self.end(drive.bucket, &end(fewer), self.limits.max_retries).await, 1);
+            }
+            let page = match answer {
+                Ok(page) => page,
+                Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Ok(Err(stop)),
+                // Whoever is not let in any more sees no end.
+                Err(FetchError::Refused(Refusal { kind: RefusalKind::Unauthorized, .. })) => {
+                    return Ok(Ok(Some(doubt.ended_by)));
+                }
+                Err(_) => {
+                    disproved = false;
+                    continue;
+                }
+            };
+            if page.page.outcomes.iter().any(Outcome::is_error) {
+                disproved = false;
+                continue;
+            }
+            let ids = suspicion::ids(&page.page, resource_type);
+            if ids.is_empty() && holds_strangers(&page.page, resource_type) {
+                return Ok(Ok(Some(doubt.ended_by)));
+            }
+            // Where nothing was found, nothing at the ends agrees.
+            disproved &= suspicion::is_in_order(&ids, order) || (ids.is_empty() && nothing_found);
+            let mut missing: HashSet<&str> = ids.into_iter().collect();
+            // The last page is not committed yet.
+            for id in suspicion::ids(&last.page, resource_type) {
+                missing.remove(id);
+            }
+            if self.are_missing(resource_type, missing, proof).await? {
+                return Ok(Ok(Some(doubt.ended_by)));
+            }
+        }
+        Ok(Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by)))
     }
 
     /// One end of what a search finds, by [`suspicion::end_of`]. Where the server wants a filter, it gets one that leaves

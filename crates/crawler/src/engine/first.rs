@@ -4,7 +4,11 @@ use std::sync::atomic::Ordering;
 
 use fhirvest_fhir::bundle::Mode;
 
-use super::{Crawl, ResourcePlan, partition::Stop, sweep::Task};
+use super::{
+    Crawl, ResourcePlan,
+    partition::{Stop, holds_strangers},
+    sweep::Task,
+};
 use crate::{
     judgement::{Refusal, RefusalKind},
     retry::{FetchError, Fetched},
@@ -70,8 +74,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let asked = task.page_size();
         let text = task.search(bucket);
         let first = self.search(bucket, &text).await;
+        let follows = plan.paging == Paging::Links;
         match &first {
-            Ok(page) if found_by(page, plan) > 0 || page.page.link("next").is_some() => {
+            Ok(page) if found_by(page, plan) > 0 || (follows && page.page.link("next").is_some()) => {
                 task.found.store(true, Ordering::Relaxed);
                 return first;
             }
@@ -88,20 +93,30 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             smaller(asked).map(|size| (suspicion::with(&text, &[("_count", &size.to_string())]), Some(size))).collect();
         let filtered = *bucket != Bucket::All || plan.params.iter().any(|(name, _)| name == EVER.0);
         if !matches!(first, Err(FetchError::Unavailable { .. })) && !filtered {
-            let size = smaller(asked).next().or(asked).map(|size| size.to_string());
-            let size = size.as_deref().map(|size| ("_count", size));
-            rungs.push((suspicion::with(&text, &[Some(EVER), size].into_iter().flatten().collect::<Vec<_>>()), None));
+            let size = smaller(asked).next().or(asked);
+            let text_of_size = size.map(|size| size.to_string());
+            let count = text_of_size.as_deref().map(|size| ("_count", size));
+            rungs.push((suspicion::with(&text, &[Some(EVER), count].into_iter().flatten().collect::<Vec<_>>()), size));
+        }
+        if asked.is_some() {
+            rungs.push((suspicion::without(&text, "_count"), Some(0)));
         }
         if first.is_ok() {
             // A zero is worth more questions than an error that says why.
-            let unasked = suspicion::without(&text, "_count");
-            rungs.extend([(unasked, Some(0)), (suspicion::with(&text, &[("_count", "1")]), Some(1))]);
-        } else if asked.is_some() {
-            rungs.push((suspicion::without(&text, "_count"), Some(0)));
+            rungs.push((suspicion::with(&text, &[("_count", "1")]), Some(1)));
         }
         let (mut confirmed, mut contradiction) = (false, None);
         for (rung, size) in rungs {
-            match self.search(bucket, &rung).await {
+            let mut answer = self.search(bucket, &rung).await;
+            if size == Some(1) && matches!(answer, Err(FetchError::Refused(_))) {
+                // The smallest question of all: neither a refusal now and then nor one for want of a filter must hide that
+                // there is something.
+                answer = self.search(bucket, &rung).await;
+                if matches!(answer, Err(FetchError::Refused(_))) && !filtered {
+                    answer = self.search(bucket, &suspicion::with(&rung, &[EVER])).await;
+                }
+            }
+            match answer {
                 Ok(page) if found_by(&page, plan) > 0 => {
                     tracing::info!(
                         resource_type = plan.resource_type,
@@ -115,11 +130,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                     return Ok(page);
                 }
                 // What is of another type is no sign that there is nothing: that is for whoever reads the page to say.
-                Ok(page) if first.is_ok() && !page.page.entries.is_empty() => return Ok(page),
+                Ok(page) if first.is_ok() && holds_strangers(&page.page, &plan.resource_type) => return Ok(page),
                 Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(stop),
                 Ok(_) => confirmed = true,
+                // What is no FHIR, where everything else is, is no zero.
                 Err(FetchError::Refused(refusal))
-                    if matches!(refusal.kind, RefusalKind::Unauthorized | RefusalKind::Forbidden) =>
+                    if matches!(
+                        refusal.kind,
+                        RefusalKind::Unauthorized | RefusalKind::Forbidden | RefusalKind::NotFhir
+                    ) =>
                 {
                     return Err(FetchError::Refused(refusal));
                 }

@@ -33,7 +33,7 @@ use crate::{
     retry::{FetchError, Fetched},
     store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
     strategy::{Bucket, Paging, Strategy},
-    suspicion::{self, Ascent, Doubt, End, LOOKED_AT, Order},
+    suspicion::{self, Ascent, End},
     transport::Transport,
 };
 
@@ -113,9 +113,15 @@ pub(super) struct Drive<'a> {
     /// It has come by something.
     pub(super) found: bool,
     /// Its first page held nothing.
-    hollow: bool,
-    /// The largest count of this walk's pages.
-    told: u64,
+    pub(super) hollow: bool,
+    /// The largest count of this walk's own pages.
+    told: Option<u64>,
+    /// A link has lost the question: what came then was not asked for.
+    pub(super) strayed: bool,
+    /// A page of this walk held an error besides its matches, or in place of them.
+    errored: bool,
+    /// Ids that this walk has brought.
+    pub(super) news: u64,
     /// The first page held something whose age is another than was asked for: ages tell nothing.
     ageless: bool,
 }
@@ -125,7 +131,7 @@ impl Drive<'_> {
         self.task.plan
     }
 
-    fn is_everything(&self) -> bool {
+    pub(super) fn is_everything(&self) -> bool {
         matches!(self.plan().strategy, Strategy::Everything { .. })
     }
 
@@ -162,7 +168,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             from_first: true,
             found: false,
             hollow: false,
-            told: 0,
+            told: None,
+            strayed: false,
+            errored: false,
+            news: 0,
             ageless: false,
         };
         let mut cursor = progress.cursor;
@@ -208,7 +217,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             // A smaller share has fewer pages, which may outlive the server's cursors: not one in which nothing was found,
             // or it would be divided down to seconds.
-            if drive.found && !drive.trail.is_empty() && is_lost(&error) && self.divide(&drive).await? {
+            if drive.found
+                && !drive.strayed
+                && !drive.trail.is_empty()
+                && is_lost(&error)
+                && self.divide(&drive).await?
+            {
                 return Ok(Stop::Ended);
             }
             let (ended_by, detail) = last_word(&drive, &error, restarts);
@@ -236,25 +250,37 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     async fn follow(
         &self,
         drive: &mut Drive<'_>,
+        fetched: Result<Fetched, FetchError>,
+        from_first: bool,
+    ) -> Result<Follow, S::Error> {
+        let mut taken = Taken::default();
+        let followed = self.follow_into(&mut taken, drive, fetched, from_first).await;
+        drive.news = taken.own;
+        followed
+    }
+
+    async fn follow_into(
+        &self,
+        taken: &mut Taken<S::Error>,
+        drive: &mut Drive<'_>,
         mut fetched: Result<Fetched, FetchError>,
         from_first: bool,
     ) -> Result<Follow, S::Error> {
-        (drive.from_first, drive.told) = (from_first, 0);
+        (drive.from_first, drive.told, drive.strayed, drive.errored) = (from_first, None, false, false);
         let mut first = from_first;
         let (mut seen, mut most): (u64, u64) = (0, 0);
         let mut strangers = false;
-        let mut taken = Taken::default();
         let mut ahead = None;
         loop {
             let mut page = match fetched {
                 Ok(page) => page,
                 Err(error) => {
-                    self.drain(drive, &mut taken, 0).await?;
+                    self.drain(drive, taken, 0).await?;
                     return Ok(Follow::Stopped(error));
                 }
             };
             if page.page.kind != PageKind::Bundle {
-                self.drain(drive, &mut taken, 0).await?;
+                self.drain(drive, taken, 0).await?;
                 return Ok(Follow::Stopped(FetchError::Refused(no_bundle())));
             }
             if drive.task.blind_totals.load(Ordering::Relaxed) && *drive.bucket != Bucket::All {
@@ -265,32 +291,34 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let mut matches = found_by(&page, drive.plan());
             match drive.others(&page.page) {
                 Some(_) if first => drive.ageless = true,
-                // A link that has lost the question leads to what nobody asked for here.
-                Some(others) if !drive.ageless && others == matches => matches = 0,
+                Some(others) if !drive.ageless && others == matches => (matches, drive.strayed) = (0, true),
                 _ => {}
             }
             seen += matches;
             drive.found |= matches > 0;
+            drive.errored |= page.page.outcomes.iter().any(Outcome::is_error);
             if first {
                 drive.hollow = from_first && matches == 0;
             }
             // What was counted before has not gone away all at once.
-            page.page.total = page.page.total.filter(|total| *total > 0 || drive.told == 0);
-            drive.told = drive.told.max(page.page.total.filter(|_| matches > 0).unwrap_or(0));
+            page.page.total = page.page.total.filter(|total| *total > 0 || drive.told.unwrap_or(0) == 0);
+            if first || matches > 0 {
+                drive.told = drive.told.max(page.page.total);
+            }
             most = most.max(matches);
             strangers |= holds_strangers(&page.page, &drive.plan().resource_type);
             if seen == 0 && strangers && page.page.link("next").is_none() && !drive.is_everything() {
-                self.drain(drive, &mut taken, 0).await?;
+                self.drain(drive, taken, 0).await?;
                 return Ok(Follow::Stopped(FetchError::Refused(of_others())));
             }
             let ids = suspicion::ids(&page.page, &drive.plan().resource_type);
             taken.ascent.add(&ids);
             let repeated =
                 !ids.is_empty() && !taken.held.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one(ids));
-            let after = match self.after(drive, &mut taken, &page, (matches, seen, most), first).await? {
+            let after = match self.after(drive, taken, &page, (matches, seen, most), first).await? {
                 Ok(after) => after,
                 Err(error) => {
-                    self.drain(drive, &mut taken, 0).await?;
+                    self.drain(drive, taken, 0).await?;
                     return Ok(Follow::Stopped(error));
                 }
             };
@@ -323,17 +351,17 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             };
             let Some(url) = next else {
                 taken.pages.push_back((self.store.take(commit).await?, look, total));
-                self.drain(drive, &mut taken, 0).await?;
+                self.drain(drive, taken, 0).await?;
                 let ended_by = ended_by.unwrap_or(EndedBy::LastPage);
                 if ended_by == EndedBy::Split {
                     drive.task.divided(taken.own, drive.hollow);
                 }
-                let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, &taken, total).await?;
+                let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, taken, total).await?;
                 return Ok(if unstable { Follow::Unstable } else { Follow::Ended(ended_by) });
             };
             let keep = async {
                 taken.pages.push_back((self.store.take(commit).await?, look, total));
-                self.drain(drive, &mut taken, PAGES_AHEAD).await
+                self.drain(drive, taken, PAGES_AHEAD).await
             };
             // Another page may have been begun than the one that follows: it is dropped then.
             let coming = ahead.take().filter(|coming: &Coming<'_>| coming.url == url);
@@ -346,7 +374,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 drive.task.empty_pages.store(EMPTY_PAGES_AGAIN, Ordering::Relaxed);
             }
             if taken.without_news >= PAGES_WITHOUT_NEWS || only_empty {
-                self.drain(drive, &mut taken, 0).await?;
+                self.drain(drive, taken, 0).await?;
                 self.store.close(drive.key, Some(EndedBy::NoNewIds), None).await?;
                 return Ok(Follow::Ended(EndedBy::NoNewIds));
             }
@@ -474,6 +502,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 Step::End(if more { EndedBy::ShortPageWithoutNext } else { EndedBy::LastPage })
             }
         };
+        if drive.strayed && drive.from_first && drive.told == Some(seen) {
+            return Ok(Ok(Step::End(EndedBy::LastPage)));
+        }
         if first && full && step == Step::End(EndedBy::LastPage) && total.is_some_and(|total| total > seen) {
             step = Step::End(EndedBy::ShortPageWithoutNext);
         }
@@ -482,11 +513,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let last_full = plan.paging == Paging::Links && matches > 0 && (full || matches >= most);
             let (only_page, resumed) = (first, !drive.from_first);
             let whole = *drive.bucket == Bucket::All;
-            let errored = page.page.outcomes.iter().any(Outcome::is_error);
+            let errored = drive.errored;
             let end = End { seen, total, asked, last_full, only_page, resumed, whole, errored, cap: plan.cap };
             let doubt = suspicion::doubt(&end);
             // More was counted than came, and then came nothing.
-            let broke_off = !resumed && matches == 0 && drive.told > seen;
+            let broke_off = !resumed && matches == 0 && drive.told > Some(seen);
             if (broke_off || doubt.is_some_and(|doubt| doubt.is_of_ceiling())) && seen > 0 {
                 // Smaller shares cost little, and leave no doubt.
                 match self.is_divisible(drive).await {
@@ -498,10 +529,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             if let Some(doubt) = doubt {
                 // Whether the end can be believed depends on what is held.
                 self.drain(drive, taken, 0).await?;
-                if let Some(ended_by) = self.look_into(drive, &doubt, page).await? {
-                    step = Step::End(ended_by);
+                match self.look_into(drive, &doubt, page).await? {
+                    Ok(ended_by) => step = ended_by.map_or(step, Step::End),
+                    Err(stop) => return Ok(Err(stop)),
                 }
             }
+        }
+        if step == Step::End(EndedBy::LastPage) && seen == 0 && drive.found {
+            // An earlier walk found something, before the server lost its place.
+            step = Step::End(EndedBy::NoNewIds);
         }
         let incomplete =
             matches!(step, Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink));
@@ -514,41 +550,6 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
         }
         Ok(Ok(step))
-    }
-
-    /// Asks for both ends of what a search that ended in good order should have brought: an id there that is not held
-    /// proves that there is more; both ends in order and held disprove it; where the server cannot be asked, the doubt
-    /// itself decides.
-    async fn look_into(&self, drive: &Drive<'_>, doubt: &Doubt, last: &Fetched) -> Result<Option<EndedBy>, S::Error> {
-        let resource_type = &drive.plan().resource_type;
-        let search = drive.task.search(drive.bucket);
-        if drive.is_everything() {
-            // An operation has no order whose ends could be asked for.
-            return Ok(doubt.stands_unanswered.then_some(doubt.ended_by));
-        }
-        let mut disproved = true;
-        let page_size = drive.task.page_size().filter(|_| doubt.is_of_ceiling()).unwrap_or(LOOKED_AT);
-        for order in [Order::Descending, Order::Ascending] {
-            let search = suspicion::end_of(&search, order, page_size.max(LOOKED_AT));
-            let Ok(page) = self.end(drive.bucket, &search, self.limits.max_retries).await else {
-                disproved = false;
-                continue;
-            };
-            let ids = suspicion::ids(&page.page, resource_type);
-            if ids.is_empty() && holds_strangers(&page.page, resource_type) {
-                return Ok(Some(doubt.ended_by));
-            }
-            disproved &= suspicion::is_in_order(&ids, order);
-            let mut missing: HashSet<&str> = ids.into_iter().collect();
-            // The last page is not committed yet.
-            for id in suspicion::ids(&last.page, resource_type) {
-                missing.remove(id);
-            }
-            if self.are_missing(resource_type, missing, doubt.proof).await? {
-                return Ok(Some(doubt.ended_by));
-            }
-        }
-        Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by))
     }
 
     pub(super) fn committed(
@@ -602,7 +603,7 @@ fn repeated_on(page: &Page, resource_type: &str) -> u64 {
 }
 
 /// Whether a page holds matches that are of another type than was asked for.
-fn holds_strangers(page: &Page, resource_type: &str) -> bool {
+pub(super) fn holds_strangers(page: &Page, resource_type: &str) -> bool {
     page.entries.iter().any(|entry| {
         let named = &*entry.resource_type;
         !named.is_empty() && entry.mode != Some(Mode::Include) && named != resource_type

@@ -45,6 +45,9 @@ const BY_ID: (&str, &str) = ("_sort", "_id");
 /// Retries of a request that only asks how things are, such as a count: it is no loss if it fails.
 pub(super) const RETRIES_OF_A_PROBE: u32 = 1;
 
+/// The same for the last look at a whole type: without an answer, what it might have shown is not missed.
+pub(super) const RETRIES_OF_THE_LAST_LOOK: u32 = 5;
+
 /// A type being crawled, and what its partitions have learned of the server.
 pub(super) struct Task<'p> {
     pub(super) plan: &'p ResourcePlan,
