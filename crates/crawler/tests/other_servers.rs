@@ -111,8 +111,6 @@ fn is_unknowable(names: &[&str], plan: &ResourcePlan) -> bool {
         || (any("24 ") && any("5 empty without end") && matches!(plan.paging, Paging::Offset(_)))
         // One row stands in the place of the refusal.
         || (names.iter().any(|name| name.ends_with("said in a Bundle")) && any("6 rows that turn"))
-        // What a filter by time leaves is nothing, and there is no other filter.
-        || (any("11 ") && any("25 no stamps"))
         // What comes twice in one window may have come by the one around it.
         || (any("6 rows that turn") && plan.strategy != Strategy::Bare)
 }

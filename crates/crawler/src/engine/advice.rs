@@ -36,6 +36,10 @@ pub(super) fn why_partial(plan: &ResourcePlan, ended_by: Option<EndedBy>, eviden
     let (name, ids) = (&plan.resource_type, evidence.unique);
     let strategy = plan.strategy_name();
     match (ended_by, evidence.server_total) {
+        (Some(EndedBy::LastPage | EndedBy::Split), _) if evidence.more_is_seen && ids == 0 => format!(
+            "{name}: the searches of the strategy {strategy} brought nothing, and the server, asked for the type as a \
+             whole, does not agree that there is nothing: use another strategy under [resources.{name}]"
+        ),
         (Some(EndedBy::LastPage | EndedBy::Split), _) if evidence.more_is_seen => format!(
             "{name}: the searches of the strategy {strategy} brought {ids} ids, and the server, asked for the type as a \
              whole, shows others: use a strategy that covers all"
