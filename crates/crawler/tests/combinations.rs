@@ -106,12 +106,12 @@ fn is_of_the_wire(fault: Fault) -> bool {
     matches!(fault, Fault::GzipBomb | Fault::GzipUnannounced | Fault::HugePage)
 }
 
-/// Rows that may be missing from what is complete: of those that come and go while they are asked for, a few and what
-/// `min_coverage` allows; of those that cannot be used, the latter.
-fn tolerated(faults: &[Fault], rows: usize) -> usize {
+/// Rows that may be missing from what is complete: of those that come and go while they are asked for, a few of each of
+/// the searches and what `min_coverage` allows; of those that cannot be used, the latter.
+fn tolerated(faults: &[Fault], rows: usize, searches: usize) -> usize {
     let least = |fault: &Fault| match fault {
         Fault::MissingId | Fault::InvalidUtf8 => rows / 50,
-        Fault::Shrinks | Fault::Grows => 5 + rows / 50,
+        Fault::Shrinks | Fault::Grows => 5 * searches + rows / 50,
         // The export itself says that it is deleted.
         Fault::BulkDeleted => 1,
         _ => 0,
@@ -269,12 +269,13 @@ async fn judged(case: &Case) -> Option<String> {
             return Some(format!("{} does not add up: {counts:?}", one.resource_type));
         }
         let missing = want.difference(&held).count();
+        let searches = usize::try_from(one.partitions).unwrap().clamp(1, 6);
         let sound = matches!(one.status, Status::Complete | Status::Empty);
         // What the server's count shows to be missing is reported as coverage, and allowed by `min_coverage`.
         let reported = if one.coverage.is_some_and(|share| share < 1.0) { want.len() / 50 } else { 0 };
         // Without a count nobody can know how many rows went away in the meantime.
         let unknowable = case.faults.contains(&Fault::Shrinks) && one.server_total.is_none_or(|total| total == 0);
-        if sound && !unknowable && missing > tolerated(&case.faults, want.len()) + reported {
+        if sound && !unknowable && missing > tolerated(&case.faults, want.len(), searches) + reported {
             return Some(format!(
                 "{} is {} with {} of {} ids, ended by {:?}, total {:?}",
                 one.resource_type,
