@@ -54,7 +54,10 @@ fn a_damaged_block_of_an_archive_is_told_and_the_tables_stay() {
         fs::write(&archive, bytes).unwrap();
         let failed = home.run(&["rerun", &run, "--all"]).expect(6).stderr;
         assert!(failed.contains("Location.ndjson.zst is damaged"), "{at}: {failed}");
-        assert!(failed.contains("restore it from a copy, or run the job with --fresh"), "{at}: {failed}");
+        assert!(
+            failed.contains("restore it from a copy, or make it anew (an archive: by its job, with --fresh)"),
+            "{at}: {failed}"
+        );
     }
     assert_eq!(home.count("acme.location"), 40);
     fs::write(&archive, whole).unwrap();

@@ -18,7 +18,9 @@ pub enum LakeError {
         source: io::Error,
     },
     /// A file is shorter than what the ledger says was committed, or does not decompress.
-    #[error("{path} is damaged: {what}; restore it from a copy, or run the job with --fresh")]
+    #[error(
+        "{path} is damaged: {what}; restore it from a copy, or make it anew (an archive: by its job, with --fresh)"
+    )]
     Damaged {
         /// The file.
         path: Utf8PathBuf,

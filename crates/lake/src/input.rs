@@ -15,6 +15,9 @@ use crate::{archive::LineBlocks, document::Document, error::LakeError};
 /// The name of standard input.
 const STDIN: &str = "-";
 
+/// What some programs write before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 type Source = Box<dyn BufRead + Send>;
 
 /// A file being read.
@@ -100,6 +103,9 @@ impl Input {
             self.files += 1;
             self.file.clone_from(&path);
             let mut source = decompressed(&path)?;
+            let head = source.fill_buf().map_err(|error| LakeError::io("read", &path, error))?;
+            let mark = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+            source.consume(mark);
             self.open = Some(if is_document(&path, &mut source)? {
                 Open::Document(Document::new(path, source))
             } else {
@@ -182,12 +188,13 @@ mod tests {
             ("e.json", b"{\n  \"resourceType\": \"A\",\n  \"id\": \"a \\\" b\"\n}\n".to_vec(), 1),
             ("f.ndjson", b"{\"resourceType\":\"A\",\"id\":\"1\"}".to_vec(), 1),
             ("g.ndjson", Vec::new(), 0),
+            ("j.ndjson", [BYTE_ORDER_MARK, lines.as_bytes()].concat(), 2),
         ] {
             fs::write(dir.join(name), bytes).unwrap();
             assert_eq!(read(&dir.join(name)).len(), expected, "{name}");
         }
         assert_eq!(read(&dir.join("e.json")), ["{\"resourceType\":\"A\",\"id\":\"a \\\" b\"}"]);
-        assert_eq!(read(dir).len(), 10);
+        assert_eq!(read(dir).len(), 12);
         fs::write(dir.join("i.ndjson"), "{\"resourceType\":\n{\"resourceType\":\"A\"}\n").unwrap();
         assert_eq!(read(&dir.join("i.ndjson")).len(), 2, "the first line is cut off, the second is not lost");
         fs::write(dir.join("i.ndjson"), "{\"resourceType\" \"A\"}\n{\"resourceType\":\"A\"}\n").unwrap();

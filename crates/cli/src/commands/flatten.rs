@@ -137,11 +137,15 @@ fn tell(flattened: &Flattened, reader: &Reader, routes: &[Route<'_>]) {
     if flattened.failures.len() > FAILURES_SHOWN {
         output::say("…");
     }
-    if flattened.unreadable > 0 {
-        output::say(&format!("{} lines are no readable resource and are in no table", flattened.unreadable));
+    match flattened.unreadable {
+        0 => {}
+        1 => output::say("1 line is no readable resource, and is in no table"),
+        more => output::say(&format!("{more} lines are no readable resource, and are in no table")),
     }
-    if reader.broken > 0 {
-        output::say(&format!("{} files are no JSON and are in no table", reader.broken));
+    match reader.broken {
+        0 => {}
+        1 => output::say("1 file is no JSON, and is in no table"),
+        more => output::say(&format!("{more} files are no JSON, and are in no table")),
     }
 }
 

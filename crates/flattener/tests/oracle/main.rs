@@ -124,8 +124,13 @@ fn shown(row: &[view::Cell], columns: &[Column], lost: &mut [(u64, u64)]) -> Vec
     cells.collect()
 }
 
+/// Random cases of a test; `FHIRVEST_CASES` says another number.
+fn cases(usual: u32) -> u32 {
+    std::env::var("FHIRVEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2000), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn random_views_over_random_resources_agree(
         view in prop::collection::vec(any::<u8>(), 0..160),
@@ -158,7 +163,7 @@ fn tables(views: &[serde_json::Value], resources: &[String]) -> Vec<Table> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
     /// Views of one type are compiled together, and read a resource once: each gives what it gives alone.
     #[test]
     fn views_do_not_disturb_each_other(
