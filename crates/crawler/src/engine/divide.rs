@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::{
     Crawl, ResourcePlan,
-    partition::{Drive, Stop},
+    partition::Stop,
     sweep::Task,
+    walk::{Drive, Halt},
 };
 use crate::{
     ending::EndedBy,
@@ -66,13 +67,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     /// Whether smaller shares may go on in this one's place. Before the first division of a type, the server is asked
     /// once more whether it heeds the parameter, with pages of the size that is in use by now: some answer larger ones
     /// with nothing or a refusal, which looked like heeding.
-    pub(super) async fn is_divisible(&self, drive: &Drive<'_>) -> Result<bool, FetchError> {
+    pub(super) async fn is_divisible(&self, drive: &Drive<'_>) -> Result<bool, Halt<S::Error>> {
         let task = drive.task;
         if drive.parts(false).is_empty() || task.is_barren() {
             return Ok(false);
         }
         if task.heeded.get().is_none() {
-            let heeded = self.heeds(task, task.page_size()).await.map_err(stopped)?;
+            let heeded = self.heeds(task, task.page_size()).await.map_err(|stop| Halt::Stopped(stopped(stop)))?;
             task.heeded.get_or_init(|| heeded);
         }
         Ok(true)
@@ -86,7 +87,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             _ => false,
         };
         // A share that has begun and found nothing is not too large, nor one whose rest is not its own.
-        let too_much = too_much && (drive.trail.is_empty() || drive.found) && !drive.strayed;
+        let too_much = too_much && (drive.trail.is_empty() || drive.found) && !drive.walk.strayed;
         if !too_much || drive.task.no_refusal_splits.load(Ordering::Relaxed) {
             return Ok(false);
         }
@@ -118,7 +119,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if parts.is_empty() || !drive.bucket.may_split_after_refusal() || drive.task.is_barren() {
             return Ok(false);
         }
-        drive.task.divided(drive.news, drive.hollow);
+        drive.task.divided(drive.walk.news, drive.walk.hollow);
         self.store.add_partitions(Some(Parent::Split(drive.key.clone())), parts).await?;
         self.events.event(&Event::PartitionEnded {
             partition: drive.key.shown(self.source.sensitive),

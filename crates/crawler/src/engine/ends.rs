@@ -7,9 +7,10 @@ use fhirvest_fhir::outcome::Outcome;
 use super::{
     Crawl, ResourcePlan,
     first::{EVER, matches_of},
-    partition::{Drive, holds_strangers},
+    partition::holds_strangers,
     search_of,
     sweep::RETRIES_OF_THE_LAST_LOOK,
+    walk::{Drive, Halt},
 };
 use crate::{
     ending::EndedBy,
@@ -74,18 +75,18 @@ impl<T: Transport, S: Store> Crawl<T, S> {
 
     /// Asks for both ends of what a search that ended in good order should have brought: an id there that is not held
     /// proves that there is more; both ends in order and held disprove it; where the server cannot be asked, the doubt
-    /// itself decides. Inside, why the crawl has to stop before that is known.
+    /// itself decides.
     pub(super) async fn look_into(
         &self,
         drive: &Drive<'_>,
         doubt: &Doubt,
         last: &Fetched,
-    ) -> Result<Result<Option<EndedBy>, FetchError>, S::Error> {
+    ) -> Result<Option<EndedBy>, Halt<S::Error>> {
         let resource_type = &drive.plan().resource_type;
         let search = drive.task.search(drive.bucket);
         if drive.is_everything() {
             // An operation has no order whose ends could be asked for.
-            return Ok(Ok(doubt.stands_unanswered.then_some(doubt.ended_by)));
+            return Ok(doubt.stands_unanswered.then_some(doubt.ended_by));
         }
         let (mut disproved, mut proof) = (true, doubt.proof);
         let nothing_found = doubt.ended_by == EndedBy::NoNewIds;
@@ -102,10 +103,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             let page = match answer {
                 Ok(page) => page,
-                Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Ok(Err(stop)),
+                Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(Halt::Stopped(stop)),
                 // Whoever is not let in any more sees no end.
                 Err(FetchError::Refused(Refusal { kind: RefusalKind::Unauthorized, .. })) => {
-                    return Ok(Ok(Some(doubt.ended_by)));
+                    return Ok(Some(doubt.ended_by));
                 }
                 Err(_) => {
                     disproved = false;
@@ -118,7 +119,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             let ids = suspicion::ids(&page.page, resource_type);
             if ids.is_empty() && holds_strangers(&page.page, resource_type) {
-                return Ok(Ok(Some(doubt.ended_by)));
+                return Ok(Some(doubt.ended_by));
             }
             // Where nothing was found, nothing at the ends agrees.
             disproved &= suspicion::is_in_order(&ids, order) || (ids.is_empty() && nothing_found);
@@ -128,10 +129,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 missing.remove(id);
             }
             if self.are_missing(resource_type, missing, proof).await? {
-                return Ok(Ok(Some(doubt.ended_by)));
+                return Ok(Some(doubt.ended_by));
             }
         }
-        Ok(Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by)))
+        Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by))
     }
 
     /// One end of what a search finds, by [`suspicion::end_of`]. Where the server wants a filter, it gets one that leaves

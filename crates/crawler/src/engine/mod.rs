@@ -33,6 +33,7 @@ mod first;
 mod partition;
 mod read;
 mod sweep;
+mod walk;
 
 use sweep::{Notes, Task};
 

@@ -8,10 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use fhirvest_fhir::{
-    bundle::{self, Mode, Page, PageKind},
-    outcome::Outcome,
-};
+use fhirvest_fhir::bundle::{self, Mode, Page, PageKind};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Either, ready, select},
@@ -22,8 +19,9 @@ use url::Url;
 use super::{
     Crawl, ResourcePlan, advice,
     divide::{stopped, whole},
-    first::{found_by, gone, smaller},
+    first::{gone, smaller},
     sweep::{EMPTY_PAGES_AGAIN, Task},
+    walk::{Drive, Halt},
 };
 use crate::{
     ending::EndedBy,
@@ -32,7 +30,7 @@ use crate::{
     paging::{self, Counted, Step, Trail},
     retry::{FetchError, Fetched},
     store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
-    strategy::{Bucket, Paging, Strategy},
+    strategy::{Bucket, Paging},
     suspicion::{self, Ascent, End},
     transport::Transport,
 };
@@ -102,49 +100,6 @@ enum Follow {
     Stopped(FetchError),
 }
 
-/// What a partition is while it is driven.
-pub(super) struct Drive<'a> {
-    pub(super) task: &'a Task<'a>,
-    pub(super) key: &'a PartitionKey,
-    pub(super) bucket: &'a Bucket,
-    pub(super) trail: Trail,
-    /// The walk that is going on began with the first page.
-    from_first: bool,
-    /// It has come by something.
-    pub(super) found: bool,
-    /// Its first page held nothing.
-    pub(super) hollow: bool,
-    /// The largest count of this walk's own pages.
-    told: Option<u64>,
-    /// A link has lost the question: what came then was not asked for.
-    pub(super) strayed: bool,
-    /// A page of this walk held an error besides its matches, or in place of them.
-    errored: bool,
-    /// Ids that this walk has brought.
-    pub(super) news: u64,
-    /// The first page held something whose age is another than was asked for: ages tell nothing.
-    ageless: bool,
-}
-
-impl Drive<'_> {
-    pub(super) fn plan(&self) -> &ResourcePlan {
-        self.task.plan
-    }
-
-    pub(super) fn is_everything(&self) -> bool {
-        matches!(self.plan().strategy, Strategy::Everything { .. })
-    }
-
-    /// The matches of a page that are of another age than was asked for, if there are any.
-    fn others(&self, page: &Page) -> Option<u64> {
-        let others = page.entries.iter().filter(|entry| {
-            let stamp = entry.last_updated.as_deref().filter(|_| entry.mode != Some(Mode::Include));
-            stamp.is_some_and(|stamp| self.bucket.excludes(&self.plan().strategy, stamp))
-        });
-        Some(others.count() as u64).filter(|others| *others > 0)
-    }
-}
-
 impl<T: Transport, S: Store> Crawl<T, S> {
     /// Drives one partition.
     pub(super) async fn partition(&self, task: &Task<'_>, partition: Partition) -> Result<Stop, S::Error> {
@@ -160,20 +115,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             return Ok(Stop::Ended);
         }
         let mut restarts = progress.restarts;
-        let mut drive = Drive {
-            task,
-            key: &key,
-            bucket: &bucket,
-            trail: Trail::new(&progress.trail),
-            from_first: true,
-            found: false,
-            hollow: false,
-            told: None,
-            strayed: false,
-            errored: false,
-            news: 0,
-            ageless: false,
-        };
+        let mut drive = Drive::new(task, &key, &bucket, Trail::new(&progress.trail));
         let mut cursor = progress.cursor;
         loop {
             let from_first = cursor.is_none();
@@ -218,7 +160,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             // A smaller share has fewer pages, which may outlive the server's cursors: not one in which nothing was found,
             // or it would be divided down to seconds.
             if drive.found
-                && !drive.strayed
+                && !drive.walk.strayed
                 && !drive.trail.is_empty()
                 && is_lost(&error)
                 && self.divide(&drive).await?
@@ -255,7 +197,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     ) -> Result<Follow, S::Error> {
         let mut taken = Taken::default();
         let followed = self.follow_into(&mut taken, drive, fetched, from_first).await;
-        drive.news = taken.own;
+        drive.walk.news = taken.own;
         followed
     }
 
@@ -266,10 +208,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         mut fetched: Result<Fetched, FetchError>,
         from_first: bool,
     ) -> Result<Follow, S::Error> {
-        (drive.from_first, drive.told, drive.strayed, drive.errored) = (from_first, None, false, false);
-        let mut first = from_first;
-        let (mut seen, mut most): (u64, u64) = (0, 0);
-        let mut strangers = false;
+        drive.set_out(from_first);
         let mut ahead = None;
         loop {
             let mut page = match fetched {
@@ -288,26 +227,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             let url_hash = paging::url_hash(&page.url);
             drive.trail.add(url_hash);
-            let mut matches = found_by(&page, drive.plan());
-            match drive.others(&page.page) {
-                Some(_) if first => drive.ageless = true,
-                Some(others) if !drive.ageless && others == matches => (matches, drive.strayed) = (0, true),
-                _ => {}
-            }
-            seen += matches;
-            drive.found |= matches > 0;
-            drive.errored |= page.page.outcomes.iter().any(Outcome::is_error);
-            if first {
-                drive.hollow = from_first && matches == 0;
-            }
-            // What was counted before has not gone away all at once.
-            page.page.total = page.page.total.filter(|total| *total > 0 || drive.told.unwrap_or(0) == 0);
-            if first || matches > 0 {
-                drive.told = drive.told.max(page.page.total);
-            }
-            most = most.max(matches);
-            strangers |= holds_strangers(&page.page, &drive.plan().resource_type);
-            if seen == 0 && strangers && page.page.link("next").is_none() && !drive.is_everything() {
+            drive.look_at(&mut page);
+            let strangers = drive.walk.seen == 0 && drive.walk.strangers;
+            if strangers && page.page.link("next").is_none() && !drive.is_everything() {
                 self.drain(drive, taken, 0).await?;
                 return Ok(Follow::Stopped(FetchError::Refused(of_others())));
             }
@@ -315,14 +237,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             taken.ascent.add(&ids);
             let repeated =
                 !ids.is_empty() && !taken.held.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one(ids));
-            let after = match self.after(drive, taken, &page, (matches, seen, most), first).await? {
+            let after = match self.after(drive, taken, &page).await {
                 Ok(after) => after,
-                Err(error) => {
+                Err(Halt::Store(error)) => return Err(error),
+                Err(Halt::Stopped(error)) => {
                     self.drain(drive, taken, 0).await?;
                     return Ok(Follow::Stopped(error));
                 }
             };
-            first = false;
+            drive.walk.first = false;
             // Entries without a resource, and resources that are of no use, bring no more than no entries do.
             let is_empty = page.page.entries.iter().all(|entry| entry.fault.is_some());
             let look = match (is_empty, repeated) {
@@ -354,7 +277,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 self.drain(drive, taken, 0).await?;
                 let ended_by = ended_by.unwrap_or(EndedBy::LastPage);
                 if ended_by == EndedBy::Split {
-                    drive.task.divided(taken.own, drive.hollow);
+                    drive.task.divided(taken.own, drive.walk.hollow);
                 }
                 let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, taken, total).await?;
                 return Ok(if unstable { Follow::Unstable } else { Follow::Ended(ended_by) });
@@ -453,103 +376,105 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         Ok(self.store.counts(&drive.plan().resource_type).await?.archived.saturating_sub(own))
     }
 
-    /// What follows a page: the next one, the end, or, as the ending `split`, smaller partitions. `matches` are those of
-    /// the page, those of the search so far, and those of its fullest page.
+    /// What follows a page: the next one, the end, or, as the ending `split`, smaller partitions.
     async fn after(
         &self,
         drive: &Drive<'_>,
         taken: &mut Taken<S::Error>,
         page: &Fetched,
-        (matches, seen, most): (u64, u64, u64),
-        first: bool,
-    ) -> Result<Result<Step, FetchError>, S::Error> {
-        let plan = drive.plan();
-        let asked = drive.task.page_size();
+    ) -> Result<Step, Halt<S::Error>> {
+        let (walk, whole) = (&drive.walk, *drive.bucket == Bucket::All);
+        if walk.first && !whole && self.is_too_much(drive, page).await? {
+            return Ok(Step::End(EndedBy::Split));
+        }
+        let mut step = self.step(drive, page);
+        if walk.strayed && walk.from_first && walk.told == Some(walk.seen) {
+            return Ok(Step::End(EndedBy::LastPage));
+        }
         let total = page.page.total;
-        let full = asked.is_some_and(|size| matches >= u64::from(size));
-        if first && let Some(max_bucket) = plan.strategy.max_bucket().filter(|_| *drive.bucket != Bucket::All) {
-            let more = page.page.link("next").is_some() || full;
-            let count = match total {
-                // What is counted, where nothing is found, may be something else: the link tells, if there is one.
-                _ if matches == 0 => None,
-                None if more && !drive.task.blind_totals.load(Ordering::Relaxed) => {
-                    match self.count(drive.task, &drive.task.search(drive.bucket)).await {
-                        Ok(count) => count,
-                        Err(stop) => return Ok(Err(stopped(stop))),
-                    }
-                }
-                total => total,
-            };
-            if count.is_some_and(|count| count >= max_bucket) {
-                match self.is_divisible(drive).await {
-                    Ok(true) => return Ok(Ok(Step::End(EndedBy::Split))),
-                    Ok(false) => {}
-                    Err(stop) => return Ok(Err(stop)),
-                }
-            }
-        }
-        let mut step = match &plan.paging {
-            Paging::Links => paging::next(&self.source, &page.page, &page.url, &drive.trail, self.limits.max_pages),
-            Paging::Offset(offset) => {
-                let entries = page.page.entry_slots as u64;
-                let matches = matches - repeated_on(&page.page, &plan.resource_type);
-                let linked = page.page.link("next").is_some();
-                let counted = Counted { matches, entries, asked: asked.map(u64::from), total, linked };
-                paging::next_offset(offset, &counted, &page.url, &drive.trail, self.limits.max_pages)
-            }
-            Paging::FirstPageOnly => {
-                let more = full || page.page.link("next").is_some() || total.is_some_and(|total| total > matches);
-                Step::End(if more { EndedBy::ShortPageWithoutNext } else { EndedBy::LastPage })
-            }
-        };
-        if drive.strayed && drive.from_first && drive.told == Some(seen) {
-            return Ok(Ok(Step::End(EndedBy::LastPage)));
-        }
-        if first && full && step == Step::End(EndedBy::LastPage) && total.is_some_and(|total| total > seen) {
+        let full = is_full(drive);
+        if walk.first && full && step == Step::End(EndedBy::LastPage) && total.is_some_and(|total| total > walk.seen) {
             step = Step::End(EndedBy::ShortPageWithoutNext);
         }
         if step == Step::End(EndedBy::LastPage) {
             // Where a parameter counts up, the end is an empty page, and no link is missing.
-            let last_full = plan.paging == Paging::Links && matches > 0 && (full || matches >= most);
-            let (only_page, resumed) = (first, !drive.from_first);
-            let whole = *drive.bucket == Bucket::All;
-            let errored = drive.errored;
-            let end = End { seen, total, asked, last_full, only_page, resumed, whole, errored, cap: plan.cap };
+            let by_links = drive.plan().paging == Paging::Links;
+            let end = End {
+                seen: walk.seen,
+                total,
+                asked: drive.task.page_size(),
+                last_full: by_links && walk.matches > 0 && (full || walk.matches >= walk.most),
+                only_page: walk.first,
+                resumed: !walk.from_first,
+                whole,
+                errored: walk.errored,
+                cap: drive.plan().cap,
+            };
             let doubt = suspicion::doubt(&end);
             // More was counted than came, and then came nothing.
-            let broke_off = !resumed && matches == 0 && drive.told > Some(seen);
-            if (broke_off || doubt.is_some_and(|doubt| doubt.is_of_ceiling())) && seen > 0 {
+            let broke_off = walk.from_first && walk.matches == 0 && walk.told > Some(walk.seen);
+            let of_ceiling = doubt.is_some_and(|doubt| doubt.is_of_ceiling());
+            if (broke_off || of_ceiling) && walk.seen > 0 && self.is_divisible(drive).await? {
                 // Smaller shares cost little, and leave no doubt.
-                match self.is_divisible(drive).await {
-                    Ok(true) => return Ok(Ok(Step::End(EndedBy::Split))),
-                    Ok(false) => {}
-                    Err(stop) => return Ok(Err(stop)),
-                }
+                return Ok(Step::End(EndedBy::Split));
             }
             if let Some(doubt) = doubt {
                 // Whether the end can be believed depends on what is held.
                 self.drain(drive, taken, 0).await?;
-                match self.look_into(drive, &doubt, page).await? {
-                    Ok(ended_by) => step = ended_by.map_or(step, Step::End),
-                    Err(stop) => return Ok(Err(stop)),
-                }
+                step = self.look_into(drive, &doubt, page).await?.map_or(step, Step::End);
             }
         }
-        if step == Step::End(EndedBy::LastPage) && seen == 0 && drive.found {
+        if step == Step::End(EndedBy::LastPage) && walk.seen == 0 && drive.found {
             // An earlier walk found something, before the server lost its place.
             step = Step::End(EndedBy::NoNewIds);
         }
         let incomplete =
             matches!(step, Step::End(EndedBy::Cap | EndedBy::ShortPageWithoutNext | EndedBy::RepeatedLink));
         // A share in which nothing was found is not worth it.
-        if incomplete && seen > 0 {
-            match self.is_divisible(drive).await {
-                Ok(true) => step = Step::End(EndedBy::Split),
-                Ok(false) => {}
-                Err(stop) => return Ok(Err(stop)),
+        if incomplete && walk.seen > 0 && self.is_divisible(drive).await? {
+            step = Step::End(EndedBy::Split);
+        }
+        Ok(step)
+    }
+
+    /// Whether a share, of which this is the first page, holds more than the plan wants in one.
+    async fn is_too_much(&self, drive: &Drive<'_>, page: &Fetched) -> Result<bool, Halt<S::Error>> {
+        let Some(max_bucket) = drive.plan().strategy.max_bucket() else { return Ok(false) };
+        let more = page.page.link("next").is_some() || is_full(drive);
+        let count = match page.page.total {
+            // What is counted, where nothing is found, may be something else: the link tells, if there is one.
+            _ if drive.walk.matches == 0 => None,
+            None if more && !drive.task.blind_totals.load(Ordering::Relaxed) => {
+                let count = self.count(drive.task, &drive.task.search(drive.bucket)).await;
+                count.map_err(|stop| Halt::Stopped(stopped(stop)))?
+            }
+            total => total,
+        };
+        Ok(count.is_some_and(|count| count >= max_bucket) && self.is_divisible(drive).await?)
+    }
+
+    /// What follows a page by the plan's way of paging.
+    fn step(&self, drive: &Drive<'_>, page: &Fetched) -> Step {
+        let (plan, most) = (drive.plan(), self.limits.max_pages);
+        let (matches, total) = (drive.walk.matches, page.page.total);
+        let linked = page.page.link("next").is_some();
+        match &plan.paging {
+            Paging::Links => paging::next(&self.source, &page.page, &page.url, &drive.trail, most),
+            Paging::Offset(offset) => {
+                let counted = Counted {
+                    matches: matches - repeated_on(&page.page, &plan.resource_type),
+                    entries: page.page.entry_slots as u64,
+                    asked: drive.task.page_size().map(u64::from),
+                    total,
+                    linked,
+                };
+                paging::next_offset(offset, &counted, &page.url, &drive.trail, most)
+            }
+            Paging::FirstPageOnly => {
+                let more = linked || is_full(drive) || total.is_some_and(|total| total > matches);
+                Step::End(if more { EndedBy::ShortPageWithoutNext } else { EndedBy::LastPage })
             }
         }
-        Ok(Ok(step))
     }
 
     pub(super) fn committed(
@@ -566,6 +491,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             server_total,
         });
     }
+}
+
+/// Whether the page that was looked at last holds as much as was asked for.
+fn is_full(drive: &Drive<'_>) -> bool {
+    drive.task.page_size().is_some_and(|size| drive.walk.matches >= u64::from(size))
 }
 
 /// Whether a partition that had begun should begin anew after this: where the server lost its place, or cannot manage
