@@ -112,6 +112,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
         if task.is_one_search(&bucket) {
             self.store.add_partitions(Some(Parent::Split(key.clone())), vec![whole(task.plan)]).await?;
+            let partition = key.shown(self.source.sensitive);
+            self.events.event(&Event::PartitionEnded { partition, ended_by: EndedBy::Split });
             return Ok(Stop::Ended);
         }
         let mut restarts = progress.restarts;
