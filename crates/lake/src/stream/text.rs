@@ -29,6 +29,12 @@ use super::{LEVEL, failed, hybrid};
 const PAGE_ROWS: usize = 20_000;
 const PAGE_BYTES: usize = 256 << 10;
 
+/// Bytes before a page's plain values, for levels that are short.
+const ROOM: usize = 16;
+
+/// Bytes that are copied at once, of values that are not longer.
+const SHORT: usize = 32;
+
 /// Rows between two looks at a page's size.
 const STEP: usize = 1024;
 
@@ -72,7 +78,7 @@ struct OpenPage {
     valid: BooleanBufferBuilder,
     /// Values, as numbers of the dictionary's.
     numbers: Vec<u32>,
-    /// Values in Parquet's encoding PLAIN.
+    /// Values in Parquet's encoding PLAIN, behind room for the levels.
     plain: Vec<u8>,
 }
 
@@ -91,7 +97,7 @@ impl TextColumn {
             leaf,
             dictionary: Dictionary::default(),
             looks_up,
-            page: OpenPage { valid, numbers: Vec::new(), plain: Vec::new() },
+            page: OpenPage { valid, numbers: Vec::new(), plain: vec![0; ROOM] },
             data: Pages::default(),
             with_dictionary: false,
             with_plain: false,
@@ -132,11 +138,16 @@ impl TextColumn {
     }
 
     fn values(&mut self, array: &StringArray, rows: impl Iterator<Item = usize>) {
-        let texts = rows.map(|row| array.value(row).as_bytes());
         if self.looks_up {
+            let texts = rows.map(|row| array.value(row).as_bytes());
             self.page.numbers.extend(texts.map(|text| self.dictionary.number(text)));
-        } else {
-            texts.for_each(|text| append_plain(text, &mut self.page.plain));
+            return;
+        }
+        let (all, ends) = (array.value_data(), array.value_offsets());
+        for row in rows {
+            // Offsets are not negative.
+            let (begin, end) = (ends[row].unsigned_abs() as usize, ends[row + 1].unsigned_abs() as usize);
+            append_plain_part(all, begin..end, &mut self.page.plain);
         }
     }
 
@@ -153,28 +164,40 @@ impl TextColumn {
         let rows = page.valid.len();
         self.body.clear();
         levels(&page.valid.finish(), &mut self.body);
-        let encoding = if page.numbers.is_empty() { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY };
-        if page.numbers.is_empty() {
-            self.body.extend_from_slice(&page.plain);
+        let num_values = u32::try_from(rows).map_err(|_| ParquetError::General("a page of too many rows".into()))?;
+        let (body, encoding) = if page.numbers.is_empty() {
             self.with_plain = true;
+            let body = match ROOM.checked_sub(self.body.len()) {
+                // What a column without nulls has to say: the values need not be copied behind it.
+                Some(begin) => {
+                    page.plain[begin..ROOM].copy_from_slice(&self.body);
+                    &page.plain[begin..]
+                }
+                None => {
+                    self.body.extend_from_slice(&page.plain[ROOM..]);
+                    &self.body[..]
+                }
+            };
+            (body, Encoding::PLAIN)
         } else {
             let width = hybrid::width(self.dictionary.len() - 1);
             self.body.push(u8::try_from(width).unwrap_or(u8::MAX));
             hybrid::encode(&page.numbers, width, &mut self.body);
             self.with_dictionary = true;
-        }
-        page.numbers.clear();
-        page.plain.clear();
-        self.looks_up &= !self.dictionary.is_full();
-        let num_values = u32::try_from(rows).map_err(|_| ParquetError::General("a page of too many rows".into()))?;
-        self.data.add(&self.body, &mut self.compressed, compressor, |buf| Page::DataPage {
+            (&self.body[..], Encoding::RLE_DICTIONARY)
+        };
+        self.data.add(body, &mut self.compressed, compressor, |buf| Page::DataPage {
             buf,
             num_values,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
-        })
+        })?;
+        page.numbers.clear();
+        page.plain.truncate(ROOM);
+        self.looks_up &= !self.dictionary.is_full();
+        Ok(())
     }
 
     /// Ends the chunk.
@@ -265,6 +288,23 @@ fn append_plain(text: &[u8], plain: &mut Vec<u8>) {
     // Arrow's texts are shorter than 2 GiB.
     plain.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
     plain.extend_from_slice(text);
+}
+
+/// The same of a part of a longer text: where enough follows it, it costs no call, since so many bytes are copied at once.
+#[inline]
+fn append_plain_part(all: &[u8], part: Range<usize>, plain: &mut Vec<u8>) {
+    let length = part.len();
+    match all.get(part.start..).and_then(<[u8]>::first_chunk::<SHORT>) {
+        Some(more) if length <= SHORT => {
+            let mut cell = [0; 4 + SHORT];
+            cell[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+            cell[4..].copy_from_slice(more);
+            let end = plain.len() + 4 + length;
+            plain.extend_from_slice(&cell);
+            plain.truncate(end);
+        }
+        _ => append_plain(&all[part], plain),
+    }
 }
 
 fn signed(number: usize) -> Result<i64> {
