@@ -69,6 +69,8 @@ pub fn judge(status: u16, headers: &HeaderMap, page: &Result<Page, ScanError>, n
     };
     match status {
         204 => refuse(RefusalKind::NotFhir, "204 No Content"),
+        // Not ready yet, whatever the body says.
+        202 => retry("202 Accepted".into()),
         200..=299 => match page {
             // Some say in a Bundle what others say without one.
             Ok(page) if is_only_error(page) => refuse(RefusalKind::Search, "the answer holds nothing but an error"),
@@ -243,6 +245,7 @@ mod tests {
             (200, vec![], "", "retry None"),
             (200, vec![], &in_a_bundle, "Search"),
             (204, vec![], "", "NotFhir"),
+            (202, vec![("retry-after", "2")], bundle, "retry Some(2)"),
             (200, vec![], &bundle[..9], "retry None"),
             (401, vec![], "<html>", "Unauthorized"),
             (403, vec![], outcome, "Forbidden"),

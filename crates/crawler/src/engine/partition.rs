@@ -51,6 +51,8 @@ struct Taken<E> {
     empty: u32,
     own: u64,
     again: u64,
+    /// Pages that were another one once more.
+    repeated: u32,
     ascent: Ascent,
 }
 
@@ -63,6 +65,7 @@ impl<E> Default for Taken<E> {
             empty: 0,
             own: 0,
             again: 0,
+            repeated: 0,
             ascent: Ascent::default(),
         }
     }
@@ -250,6 +253,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             drive.walk.first = false;
             // Entries without a resource, and resources that are of no use, bring no more than no entries do.
             let is_empty = page.page.entries.iter().all(|entry| entry.fault.is_some());
+            taken.repeated += u32::from(repeated);
             let look = match (is_empty, repeated) {
                 (true, _) => Look::Empty,
                 (false, true) => Look::Repeated,
@@ -369,8 +373,14 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         total: Option<u64>,
     ) -> Result<bool, S::Error> {
         let told = total.is_some_and(|total| total > 0 && taken.own == total);
-        let ordered = drive.is_everything() || taken.ascent.holds() || told;
-        Ok(!ordered && taken.again > self.of_others(drive, taken.own).await?)
+        if drive.is_everything() || told {
+            return Ok(false);
+        }
+        // A page that comes twice has come in the place of another, from somebody's cache, in whatever order.
+        if taken.repeated > 0 {
+            return Ok(true);
+        }
+        Ok(!taken.ascent.holds() && taken.again > self.of_others(drive, taken.own).await?)
     }
 
     /// Ids of the type that this walk has not brought itself.

@@ -94,6 +94,10 @@ pub(crate) const ANSWERS: &[(&str, Expected, Habit)] = &[
         40.. => a.outcome(403, "no").with("x-ratelimit-reset", "5").with("x-ratelimit-remaining", "12"),
         _ => a,
     }),
+    ("15 not ready yet", Whole, |q, a| match q.number % 3 {
+        1 => super::Answer { status: 202, entries: Vec::new(), next: None, ..a }.total(0),
+        _ => a,
+    }),
     ("15 large pages fail", Whole, |q, a| if q.count() > 10 { a.saying(502, "Bad Gateway") } else { a }),
     ("15 large pages fail later", Whole, |q, a| match (q.count() > 10, q.from()) {
         (true, 40..) => a.saying(500, "out of memory"),

@@ -151,6 +151,14 @@ pub(crate) const LINKS: &[(&str, Expected, Habit)] = &[
         a.entries.extend(a.entries.first().cloned());
         a
     }),
+    ("6 a page once more in the place of the next", Sound, |q, a| match (q.from(), q.counts()) {
+        (60, false) => {
+            let found = q.found();
+            let before = found.iter().skip(60 - q.count().min(PAGE)).take(q.count().min(PAGE));
+            Answer { entries: before.map(|number| row(*number)).collect(), ..a }.without_total()
+        }
+        _ => a.without_total(),
+    }),
     ("6 rows that turn around, no count", Sound, |q, a| match q.get("_sort") {
         None => turned(q, a).without_total(),
         Some(_) => a.without_total(),
