@@ -3,7 +3,7 @@
 //! Servers that give at most so many matches of a search end their paging in good order at that ceiling, and some tell
 //! it as the total (habit 9 of the crawling notes): nothing in the pages themselves shows that there is more.
 
-use fhirvest_fhir::bundle::{Mode, Page};
+use fhirvest_fhir::bundle::{Entry, Mode, Page};
 use url::form_urlencoded;
 
 use crate::ending::EndedBy;
@@ -157,12 +157,20 @@ pub(crate) fn without(search: &str, removed: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
+/// What is a match on a page: resources of the type that the server does not mark as included, or, where it marks all of
+/// them, whatever is of the type: nothing is included without a match.
+pub(crate) fn is_match<'a>(page: &'a Page, resource_type: &'a str) -> impl Fn(&Entry) -> bool + 'a {
+    let of_type = move |entry: &Entry| *entry.resource_type == *resource_type;
+    let marked = move |entry: &Entry| entry.mode == Some(Mode::Include);
+    let all_marked = page.entries.iter().filter(|entry| of_type(entry)).all(marked);
+    move |entry| of_type(entry) && (all_marked || !marked(entry))
+}
+
 /// The ids of the matches of a type on a page.
 pub(crate) fn ids<'a>(page: &'a Page, resource_type: &str) -> Vec<&'a str> {
-    let of_type = page.entries.iter().filter(|entry| {
-        &*entry.resource_type == resource_type && entry.mode != Some(Mode::Include) && entry.fault.is_none()
-    });
-    of_type.filter_map(|entry| entry.id.as_deref()).collect()
+    let is_match = is_match(page, resource_type);
+    let usable = page.entries.iter().filter(|entry| is_match(entry) && entry.fault.is_none());
+    usable.filter_map(|entry| entry.id.as_deref()).collect()
 }
 
 /// Whether ids stand in this order, as text or as numbers: a server that ignores `_sort` is found out.

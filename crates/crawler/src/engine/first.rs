@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use fhirvest_fhir::bundle::Mode;
-
 use super::{
     Crawl, ResourcePlan,
     partition::{Stop, holds_strangers},
@@ -46,12 +44,10 @@ pub(super) fn search(plan: &ResourcePlan, bucket: &Bucket, page_size: Option<u32
     if query.is_empty() { path } else { format!("{path}?{query}") }
 }
 
-/// Matches among the entries: resources of the type that the server does not mark as included.
+/// Matches among the entries, as [`suspicion::is_match`] tells them.
 pub(super) fn matches_of(page: &Fetched, resource_type: &str) -> u64 {
-    let of_type = |entry: &&fhirvest_fhir::bundle::Entry| {
-        &*entry.resource_type == resource_type && entry.mode != Some(Mode::Include)
-    };
-    page.page.entries.iter().filter(of_type).count() as u64
+    let is_match = suspicion::is_match(&page.page, resource_type);
+    page.page.entries.iter().filter(|entry| is_match(entry)).count() as u64
 }
 
 /// Entries that the search is after: an operation that gathers everything is after all of them.

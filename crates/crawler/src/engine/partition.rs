@@ -51,7 +51,7 @@ struct Taken<E> {
     empty: u32,
     own: u64,
     again: u64,
-    /// Pages that were another one once more.
+    /// Pages that brought only what this walk had brought before.
     repeated: u32,
     ascent: Ascent,
 }
@@ -253,7 +253,6 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             drive.walk.first = false;
             // Entries without a resource, and resources that are of no use, bring no more than no entries do.
             let is_empty = page.page.entries.iter().all(|entry| entry.fault.is_some());
-            taken.repeated += u32::from(repeated);
             let look = match (is_empty, repeated) {
                 (true, _) => Look::Empty,
                 (false, true) => Look::Repeated,
@@ -357,7 +356,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 (Look::Empty, _) => (taken.without_news, taken.empty + 1),
                 // What an earlier walk or another partition has brought may come once more: no sign of a loop.
                 (Look::New, 0) if taken.again <= self.of_others(drive, taken.own).await? => (0, 0),
-                (_, 0) => (taken.without_news + 1, 0),
+                (_, 0) => {
+                    taken.repeated += 1;
+                    (taken.without_news + 1, 0)
+                }
                 (_, _) => (0, 0),
             };
         }
@@ -376,7 +378,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if drive.is_everything() || told {
             return Ok(false);
         }
-        // A page that comes twice has come in the place of another, from somebody's cache, in whatever order.
+        // What comes twice may have come in the place of another page, from somebody's cache, in whatever order.
         if taken.repeated > 0 {
             return Ok(true);
         }
@@ -435,6 +437,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 self.drain(drive, taken, 0).await?;
                 step = self.look_into(drive, &doubt, page).await?.map_or(step, Step::End);
             }
+        }
+        if step == Step::End(EndedBy::LastPage) && walk.stripped && total != Some(walk.seen) {
+            // What stood there is missing, whatever both ends show.
+            step = Step::End(EndedBy::Error);
         }
         if step == Step::End(EndedBy::LastPage) && walk.seen == 0 && drive.found {
             // An earlier walk found something, before the server lost its place.

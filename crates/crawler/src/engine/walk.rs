@@ -1,17 +1,25 @@
 //! A partition while it is driven, and what one walk through its pages has seen.
 
 use fhirvest_fhir::{
-    bundle::{Mode, Page},
+    bundle::{Entry, Mode, Page},
     outcome::Outcome,
 };
 
-use super::{ResourcePlan, first::found_by, partition::holds_strangers, sweep::Task};
+use super::{ResourcePlan, first::found_by, sweep::Task};
 use crate::{
     paging::Trail,
     retry::{FetchError, Fetched},
     store::PartitionKey,
     strategy::{Bucket, Strategy},
 };
+
+/// Entries without a resource on one page that are more than a slip.
+const STRIPPED: usize = 5;
+
+/// Whether a page holds entries, and none of them a resource.
+fn is_stripped(page: &Page) -> bool {
+    page.entry_slots >= STRIPPED && page.entries.is_empty() && page.outcomes.is_empty()
+}
 
 /// Why a question before a decision was not answered.
 pub(super) enum Halt<E> {
@@ -61,7 +69,9 @@ pub(super) struct Walk {
     pub(super) strayed: bool,
     /// A page held an error besides its matches, or in place of them.
     pub(super) errored: bool,
-    /// A page held matches of other types.
+    /// A page held entries without what they stand for.
+    pub(super) stripped: bool,
+    /// A page held resources of other types: where no matches come along, includes are none either.
     pub(super) strangers: bool,
     /// Ids that it has brought.
     pub(super) news: u64,
@@ -106,7 +116,10 @@ impl<'a> Drive<'a> {
         walk.seen += matches;
         walk.most = walk.most.max(matches);
         walk.errored |= page.page.outcomes.iter().any(Outcome::is_error);
-        walk.strangers |= holds_strangers(&page.page, &self.task.plan.resource_type);
+        walk.stripped |= is_stripped(&page.page);
+        let named =
+            |entry: &Entry| !entry.resource_type.is_empty() && *entry.resource_type != *self.task.plan.resource_type;
+        walk.strangers |= page.page.entries.iter().any(named);
         self.found |= matches > 0;
     }
 

@@ -141,6 +141,22 @@ pub(crate) const LINKS: &[(&str, Expected, Habit)] = &[
         180.. => Answer { entries: Vec::new(), next: Some(format!("Location?token={}", q.from() + 1)), ..a },
         _ => a,
     }),
+    ("5 entries without their resources on one page", Sound, |q, a| match (q.from(), q.counts()) {
+        (40, false) => {
+            let bare = |number: usize| format!(r#"{{"fullUrl":"https://a.example/fhir/Location/{}"}}"#, id_of(number));
+            let found = q.found();
+            let entries = found.iter().skip(40).take(q.count().min(PAGE)).map(|number| bare(*number)).collect();
+            Answer { entries, ..a }.without_total()
+        }
+        _ => a.without_total(),
+    }),
+    ("8 the next link in a header only", Partial, |_, a| {
+        let Some(next) = a.next.clone() else { return a.without_total() };
+        Answer { next: None, ..a }.without_total().with("link", &format!("<{next}>; rel=\"next\""))
+    }),
+    ("19 mode include for all", Sound, |_, a| {
+        a.each(|entry| entry.replace("\"match\"", "\"include\"")).without_total()
+    }),
     ("6 overlap without a count", Whole, |q, mut a| {
         if let (Some(before), false) = (q.from().checked_sub(1), q.get("_sort").is_some()) {
             a.entries.insert(0, row(before));
