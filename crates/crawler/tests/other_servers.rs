@@ -24,7 +24,7 @@ use url::Url;
 const MOST_REQUESTS: usize = 12_000;
 
 /// Nor does it wait longer, all waits that the server asks for included.
-const LONGEST: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 fn plan(page_size: Option<u32>) -> ResourcePlan {
     ResourcePlan { page_size, ..ResourcePlan::new("Location") }
