@@ -103,10 +103,7 @@ impl Store for MemoryStore {
                 }
             }
         }
-        // A zero where searches have counted something is no count.
-        let root = root.filter(|root| *root > 0 || sum.is_none_or(|sum| sum == 0));
-        summary.counted_whole = root.is_some();
-        summary.server_total = root.or(sum);
+        summary = summary.counted(root, sum);
         let held = inner.held.get(resource_type);
         let is_missing = |id: &String| held.is_none_or(|held| !held.contains_key(id));
         let asked = inner.wanted.get(resource_type).into_iter().flatten().filter(|(_, asked)| **asked);

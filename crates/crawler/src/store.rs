@@ -79,6 +79,16 @@ pub struct Summary {
     pub missing: u64,
 }
 
+impl Summary {
+    /// Takes over the server's counts: of the whole type, and the sum over the searches that were not split. A zero where
+    /// searches have counted something is no count.
+    #[must_use]
+    pub fn counted(self, whole: Option<u64>, sum: Option<u64>) -> Self {
+        let whole = whole.filter(|whole| *whole > 0 || sum.is_none_or(|sum| sum == 0));
+        Self { counted_whole: whole.is_some(), server_total: whole.or(sum), ..self }
+    }
+}
+
 /// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Progress {

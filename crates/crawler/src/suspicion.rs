@@ -166,6 +166,16 @@ pub(crate) fn is_match<'a>(page: &'a Page, resource_type: &'a str) -> impl Fn(&E
     move |entry| of_type(entry) && (all_marked || !marked(entry))
 }
 
+/// Whether an entry holds a resource of another type than was asked for.
+pub(crate) fn is_stranger(entry: &Entry, resource_type: &str) -> bool {
+    !entry.resource_type.is_empty() && *entry.resource_type != *resource_type
+}
+
+/// Whether a page holds matches that are of another type than was asked for.
+pub(crate) fn holds_strangers(page: &Page, resource_type: &str) -> bool {
+    page.entries.iter().any(|entry| entry.mode != Some(Mode::Include) && is_stranger(entry, resource_type))
+}
+
 /// The ids of the matches of a type on a page.
 pub(crate) fn ids<'a>(page: &'a Page, resource_type: &str) -> Vec<&'a str> {
     let is_match = is_match(page, resource_type);

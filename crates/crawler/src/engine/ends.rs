@@ -7,7 +7,6 @@ use fhirvest_fhir::outcome::Outcome;
 use super::{
     Crawl, ResourcePlan,
     first::{EVER, matches_of},
-    partition::holds_strangers,
     search_of,
     sweep::RETRIES_OF_THE_LAST_LOOK,
     walk::{Drive, Halt},
@@ -37,15 +36,16 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let (search, proof) = (search_of(plan), if is_counted { 3 } else { 1 });
         let is_empty = self.store.counts(name).await?.received == 0;
         for order in [Order::Descending, Order::Ascending] {
-            let (end, mut proof) = (|many| suspicion::end_of(&search, order, many), proof);
-            let mut answer = self.end(&Bucket::All, &end(LOOKED_AT), RETRIES_OF_THE_LAST_LOOK).await;
-            if !is_empty && answer.as_ref().is_ok_and(|page| page.page.entries.is_empty()) {
-                // Nothing is what some servers give for more than they can manage.
-                (answer, proof) = (self.end(&Bucket::All, &end(1), RETRIES_OF_THE_LAST_LOOK).await, 1);
-            }
+            let fewer = (!is_empty).then_some(1);
+            let end = |many| suspicion::end_of(&search, order, many);
+            let look = self.end_or_fewer(&Bucket::All, end, (LOOKED_AT, fewer), RETRIES_OF_THE_LAST_LOOK);
+            let (answer, few) = look.await;
+            let proof = if few { 1 } else { proof };
             match answer {
                 // What is shown of other types may be what was asked for, in other clothes.
-                Ok(page) if is_empty && (matches_of(&page, name) > 0 || holds_strangers(&page.page, name)) => {
+                Ok(page)
+                    if is_empty && (matches_of(&page, name) > 0 || suspicion::holds_strangers(&page.page, name)) =>
+                {
                     return Ok(Some(true));
                 }
                 Ok(page) => {
@@ -93,14 +93,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let page_size = drive.task.page_size().filter(|_| doubt.is_of_ceiling()).unwrap_or(LOOKED_AT).max(LOOKED_AT);
         for order in [Order::Descending, Order::Ascending] {
             let end = |page_size| suspicion::end_of(&search, order, page_size);
-            let mut answer = self.end(drive.bucket, &end(page_size), self.limits.max_retries).await;
             let fewer = if nothing_found { Some(1) } else { drive.task.page_size().filter(|size| *size < page_size) };
-            if let (Ok(page), Some(fewer)) = (&answer, fewer)
-                && page.page.entries.is_empty()
-            {
-                // Nothing is what some servers give for more than they can manage.
-                (answer, proof) = (self.end(drive.bucket, &end(fewer), self.limits.max_retries).await, 1);
-            }
+            let look = self.end_or_fewer(drive.bucket, end, (page_size, fewer), self.limits.max_retries);
+            let (answer, few) = look.await;
+            proof = if few { 1 } else { proof };
             let page = match answer {
                 Ok(page) => page,
                 Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(Halt::Stopped(stop)),
@@ -118,7 +114,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 continue;
             }
             let ids = suspicion::ids(&page.page, resource_type);
-            if ids.is_empty() && holds_strangers(&page.page, resource_type) {
+            if ids.is_empty() && suspicion::holds_strangers(&page.page, resource_type) {
                 return Ok(Some(doubt.ended_by));
             }
             // Where nothing was found, nothing at the ends agrees.
@@ -133,6 +129,25 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
         }
         Ok((!disproved && doubt.stands_unanswered).then_some(doubt.ended_by))
+    }
+
+    /// One end of what a search finds: so many, and where that brings nothing, as few as the second number says, since
+    /// nothing is what some servers give for more than they can manage. Whether the few were asked for: then one id that
+    /// is not held is proof.
+    async fn end_or_fewer(
+        &self,
+        bucket: &Bucket,
+        end: impl Fn(u32) -> String,
+        (many, fewer): (u32, Option<u32>),
+        retries: u32,
+    ) -> (Result<Fetched, FetchError>, bool) {
+        let answer = self.end(bucket, &end(many), retries).await;
+        match fewer {
+            Some(fewer) if answer.as_ref().is_ok_and(|page| page.page.entries.is_empty()) => {
+                (self.end(bucket, &end(fewer), retries).await, true)
+            }
+            _ => (answer, false),
+        }
     }
 
     /// One end of what a search finds, by [`suspicion::end_of`]. Where the server wants a filter, it gets one that leaves

@@ -2,11 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{
-    Crawl, ResourcePlan,
-    partition::{Stop, holds_strangers},
-    sweep::Task,
-};
+use super::{Crawl, ResourcePlan, partition::Stop, sweep::Task};
 use crate::{
     judgement::{Refusal, RefusalKind},
     retry::{FetchError, Fetched},
@@ -126,7 +122,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                     return Ok(page);
                 }
                 // What is of another type is no sign that there is nothing: that is for whoever reads the page to say.
-                Ok(page) if first.is_ok() && holds_strangers(&page.page, &plan.resource_type) => return Ok(page),
+                Ok(page) if first.is_ok() && suspicion::holds_strangers(&page.page, &plan.resource_type) => {
+                    return Ok(page);
+                }
                 Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(stop),
                 Ok(_) => confirmed = true,
                 // What is no FHIR, where everything else is, is no zero.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use fhirvest_fhir::bundle::{self, Mode, Page, PageKind};
+use fhirvest_fhir::bundle::{self, Page, PageKind};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Either, ready, select},
@@ -548,14 +548,6 @@ fn no_bundle() -> Refusal {
 fn repeated_on(page: &Page, resource_type: &str) -> u64 {
     let ids = suspicion::ids(page, resource_type);
     (ids.len() - ids.iter().collect::<HashSet<_>>().len()) as u64
-}
-
-/// Whether a page holds matches that are of another type than was asked for.
-pub(super) fn holds_strangers(page: &Page, resource_type: &str) -> bool {
-    page.entries.iter().any(|entry| {
-        let named = &*entry.resource_type;
-        !named.is_empty() && entry.mode != Some(Mode::Include) && named != resource_type
-    })
 }
 
 /// What a server has found that was not asked for is no sign that it has nothing of what was.

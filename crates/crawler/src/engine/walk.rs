@@ -11,6 +11,7 @@ use crate::{
     retry::{FetchError, Fetched},
     store::PartitionKey,
     strategy::{Bucket, Strategy},
+    suspicion,
 };
 
 /// Entries without a resource on one page that are more than a slip.
@@ -117,9 +118,8 @@ impl<'a> Drive<'a> {
         walk.most = walk.most.max(matches);
         walk.errored |= page.page.outcomes.iter().any(Outcome::is_error);
         walk.stripped |= is_stripped(&page.page);
-        let named =
-            |entry: &Entry| !entry.resource_type.is_empty() && *entry.resource_type != *self.task.plan.resource_type;
-        walk.strangers |= page.page.entries.iter().any(named);
+        let stranger = |entry: &Entry| suspicion::is_stranger(entry, &self.task.plan.resource_type);
+        walk.strangers |= page.page.entries.iter().any(stranger);
         self.found |= matches > 0;
     }
 

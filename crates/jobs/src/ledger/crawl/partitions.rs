@@ -47,17 +47,14 @@ pub(super) fn summary(connection: &Connection, files: &Files, resource_type: &st
         )?
         .query_row([resource_type], |row| {
             let (root, sum): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
-            // A zero where searches have counted something is no count.
-            let root = root.filter(|root| *root > 0 || sum.is_none_or(|sum| sum == 0));
-            Ok(Summary {
+            let summary = Summary {
                 partitions: count(row.get(0)?),
                 open: count(row.get(1)?),
                 pages: count(row.get(2)?),
-                server_total: root.or(sum).map(count),
                 whole_search: row.get(5)?,
-                counted_whole: root.is_some(),
                 ..Summary::default()
-            })
+            };
+            Ok(summary.counted(root.map(count), sum.map(count)))
         })?;
     let mut endings = connection.prepare_cached(
         "SELECT ended_by FROM partition WHERE resource_type = ?1 AND ended_by IS NOT NULL GROUP BY 1 ORDER BY min(place)",
