@@ -166,7 +166,7 @@ struct State {
 
 impl State {
     /// The quotes of the next block that are not escaped.
-    #[inline]
+    #[inline(always)]
     fn block(&mut self, text: &[u8], block: &[u8; BLOCK], start: usize, escapes: &mut bool) -> Result<u64, JsonError> {
         let mut masks = masks(block);
         let mut begins = 0;

@@ -130,7 +130,7 @@ fn first(evaluator: &Evaluator<'_>, steps: &[Step], node: u32) -> Option<u32> {
         if found.name != *name {
             break;
         }
-        let reached = first(evaluator, rest, next);
+        let reached = if rest.is_empty() { Some(next) } else { first(evaluator, rest, next) };
         if reached.is_some() {
             return reached;
         }
@@ -154,11 +154,16 @@ fn each(evaluator: &Evaluator<'_>, steps: &[Step], node: u32, visit: &mut impl F
         if found.name != *name {
             break;
         }
-        each(evaluator, rest, next, visit);
+        if rest.is_empty() {
+            visit(next);
+        } else {
+            each(evaluator, rest, next, visit);
+        }
         next = found.next;
     }
 }
 
+#[inline]
 fn passes(evaluator: &Evaluator<'_>, step: &Step, node: u32) -> bool {
     let (Step::Only(name, wanted) | Step::Url(name, wanted)) = step else { return true };
     let first = evaluator.arena.first(node, *name);

@@ -39,7 +39,7 @@ impl Texts {
     }
 
     /// Adds some times what lies in a text from a place on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append_part(&mut self, text: &str, (start, length): (usize, usize), times: usize) {
         let all = text.as_bytes();
         for _ in 0..times {
