@@ -484,6 +484,9 @@ pub(crate) struct Sandbox {
     /// Misbehave; several may be given (`--fault help` lists them)
     #[arg(long, value_name = "NAME")]
     pub(crate) fault: Vec<String>,
+    /// Never compress; without this, clients that accept gzip get it, as payers send it
+    #[arg(long)]
+    pub(crate) plain: bool,
     /// Behave as this vendor's servers do
     #[arg(long, value_name = "NAME")]
     pub(crate) platform: Option<String>,

@@ -1,8 +1,8 @@
 //! What a crawl costs beside a client that only reads: the same pages of the same server, read and dropped, against
 //! crawled, deduplicated, archived and committed, without a limit on the rate. The sandbox is a process of its own. Prints
 //! wall and CPU times, their ratios, the peak memory, and how a crawl of two types keeps a pace; with
-//! `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU of `tests/support/crawl_by_hand.py`. All of that over pages
-//! that are not compressed, which no payer sends; then the same comparison over gzip, which nearly all send.
+//! `FHIRVEST_BENCH_PYTHON` (`make bench` sets it) also the CPU of `tests/support/crawl_by_hand.py`. All of that over gzip,
+//! as nearly all payers and `fhirvest sandbox` send; then the first comparison again over pages that are not compressed.
 //! `FHIRVEST_BENCH_SIZE` is the number of practitioners in the sandbox (roles are about 2.3 each; 432000 make a million).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark measures real time and prints")]
@@ -29,9 +29,6 @@ use url::Url;
 
 const TYPE: &str = "PractitionerRole";
 const ROUNDS: usize = 5;
-
-/// Over gzip, where most of the time is the server's.
-const GZIP_ROUNDS: usize = 3;
 
 /// Says of a process of this program that it is the server, and how large.
 const SERVE: &str = "FHIRVEST_BENCH_SERVE";
@@ -189,10 +186,10 @@ fn peak() -> Option<u64> {
 }
 
 /// Reads and drops, and crawls, in turn; prints both times and their ratio.
-async fn compare(base: &Url, rounds: usize) {
+async fn compare(base: &Url) {
     let (mut bares, mut crawls) = (Vec::new(), Vec::new());
     bare(base).await;
-    for _ in 0..rounds {
+    for _ in 0..ROUNDS {
         let before = cpu();
         let (wall, pages, bytes) = bare(base).await;
         let between = cpu();
@@ -211,8 +208,8 @@ async fn compare(base: &Url, rounds: usize) {
     }
     bares.sort_unstable();
     crawls.sort_unstable();
-    for (name, place) in [("best", 0), ("median", rounds / 2)] {
-        println!("{name} of {rounds}: ratio {:.2}", crawls[place].as_secs_f64() / bares[place].as_secs_f64());
+    for (name, place) in [("best", 0), ("median", ROUNDS / 2)] {
+        println!("{name} of {ROUNDS}: ratio {:.2}", crawls[place].as_secs_f64() / bares[place].as_secs_f64());
     }
 }
 
@@ -225,17 +222,18 @@ fn main() {
         return be_the_server(size.parse().unwrap());
     }
     let size = std::env::var("FHIRVEST_BENCH_SIZE").ok().and_then(|text| text.parse().ok()).unwrap_or(41_700);
-    let sandbox = Sandbox::start(size, false);
-    let base = &sandbox.base;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(compare(base, ROUNDS));
+    println!("over gzip, as payers send and as `fhirvest sandbox` does:");
+    let sandbox = Sandbox::start(size, true);
+    let base = &sandbox.base;
+    runtime.block_on(compare(base));
     println!("{}", runtime.block_on(paced(base)));
     println!("peak memory of both clients: {} MiB", peak().unwrap_or_default());
     if let Some(told) = by_hand(base) {
         println!("by hand in Python, to Parquet: {told}");
     }
     drop(sandbox);
-    println!("over gzip:");
-    let sandbox = Sandbox::start(size, true);
-    runtime.block_on(compare(&sandbox.base, GZIP_ROUNDS));
+    println!("without compression (`fhirvest sandbox --plain`):");
+    let sandbox = Sandbox::start(size, false);
+    runtime.block_on(compare(&sandbox.base));
 }

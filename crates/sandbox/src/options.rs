@@ -41,8 +41,8 @@ pub struct Options {
     pub default_count: Option<usize>,
     /// Entries of a page at most; a larger `_count` is lowered to it (5,000 when absent).
     pub max_count: Option<usize>,
-    /// Whether answers are gzip-compressed for clients that accept it. Off by default: it costs ten times what the
-    /// page itself costs.
+    /// Whether answers of a KiB or more are gzip-compressed for clients that accept it, as payers' are. Off by default:
+    /// it costs ten times what the page itself costs.
     pub gzip: bool,
     /// Time since 1970, for `Retry-After` dates, the life of tokens and Bulk Data's `transactionTime`; the machine's
     /// clock when absent.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use fhirvest_sandbox::{ApiKey, Options, World};
@@ -43,6 +43,35 @@ async fn a_cursor_outlives_the_server_but_not_its_world() {
     assert_eq!(other.get(&moved).await.status(), 410);
     let elsewhere = moved.replace(DIRECTORY, PHARMACIES);
     assert_eq!(other.get(&elsewhere).await.status(), 410);
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_clients_that_accept_it() {
+    let plain = small().await;
+    let sandbox = run(Arc::new(World::synthetic(1, 60)), Options { gzip: true, ..Options::default() }).await;
+    let raw = reqwest::Client::builder().no_gzip().build().unwrap();
+    let get = |target: &str, accepted: &'static str| {
+        raw.get(format!("{}{target}", sandbox.origin)).header("accept-encoding", accepted).send()
+    };
+    let target = format!("{DIRECTORY}/PractitionerRole?_count=50");
+    let expected = plain.get(&target).await.text().await.unwrap().replace(&plain.origin, &sandbox.origin);
+
+    let packed = get(&target, "gzip, deflate").await.unwrap();
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert_eq!(packed.headers()["vary"], "accept-encoding");
+    let packed = packed.bytes().await.unwrap();
+    assert!(packed.len() * 4 < expected.len(), "{} of {}", packed.len(), expected.len());
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut unpacked).unwrap();
+    assert_eq!(unpacked, expected);
+
+    let refused = get(&target, "identity").await.unwrap();
+    assert!(!refused.headers().contains_key("content-encoding"));
+    assert_eq!(refused.headers()["vary"], "accept-encoding");
+    assert_eq!(refused.text().await.unwrap(), expected);
+
+    let short = get(&format!("{DIRECTORY}/PractitionerRole?family=nobody&_summary=count"), "gzip").await.unwrap();
+    assert!(!short.headers().contains_key("content-encoding"));
 }
 
 /// Every filter is checked against the same condition worked out from the resources themselves.

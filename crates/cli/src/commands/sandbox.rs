@@ -47,7 +47,8 @@ pub(crate) async fn sandbox(global: &Global, arguments: &Sandbox) -> Result<Exit
     let api_key = api_key.map(|value| ApiKey { header: HEADER.to_owned(), value });
     let sign_in = arguments.sign_in.map(|consent| sign_in(arguments, consent)).transpose()?;
     let backend = arguments.client_jwks.as_deref().map(backend).transpose()?;
-    let options = Options { api_key, sign_in, backend, faults, platform, ..Options::default() };
+    let gzip = !arguments.plain;
+    let options = Options { api_key, sign_in, backend, faults, platform, gzip, ..Options::default() };
     let world = match &arguments.data {
         Some(folder) => World::from_dir(folder.as_std_path()).map_err(|error| Failure::new(Exit::Usage, &error))?,
         None => World::synthetic(arguments.seed.unwrap_or(settings.seed), arguments.size.unwrap_or(settings.size)),
@@ -144,7 +145,7 @@ impl Embedded {
             let key = SecretString::from(format!("{:016x}", RandomState::new().build_hasher().finish()));
             let api_key = ApiKey { header: HEADER.to_owned(), value: key.expose_secret().to_owned() };
             let sign_in = SignIn { consent: Consent::Given, ..SignIn::default() };
-            let options = Options { api_key: Some(api_key), sign_in: Some(sign_in), ..Options::default() };
+            let options = Options { api_key: Some(api_key), sign_in: Some(sign_in), gzip: true, ..Options::default() };
             let world = Arc::new(World::synthetic(config.seed, config.size));
             let members = world.mounts().iter().map(|mount| (mount.path.clone(), mount.members().to_vec())).collect();
             let (stop, stopped) = oneshot::channel::<()>();

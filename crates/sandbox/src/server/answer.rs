@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use flate2::Compression;
@@ -13,8 +13,12 @@ use futures_util::stream;
 
 use super::App;
 use crate::bundle;
+use crate::faults::Fault;
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json";
+
+/// Shorter answers are sent as they are, as most servers do.
+const WORTH_COMPRESSING: usize = 1_024;
 
 /// An answer and how it goes over the wire.
 #[derive(Debug)]
@@ -97,11 +101,19 @@ impl Answer {
                 headers.append(name, value);
             }
         }
-        let compress = app.options.gzip && accepts_gzip && !headers.contains_key(CONTENT_ENCODING);
+        let may_compress = app.options.gzip
+            && !headers.contains_key(CONTENT_ENCODING)
+            // It is what this fault sends that must not be announced.
+            && !app.behaviour.has(Fault::GzipUnannounced);
         let body = match self.body {
-            Payload::Whole(bytes) if compress => {
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                Body::from(gzip(&bytes))
+            Payload::Whole(bytes) if may_compress && bytes.len() >= WORTH_COMPRESSING => {
+                headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+                if accepts_gzip {
+                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                    Body::from(gzip(&bytes))
+                } else {
+                    Body::from(bytes)
+                }
             }
             Payload::Whole(bytes) => Body::from(bytes),
             Payload::Script { declared, steps } => {
