@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use chrono::Utc;
 use fhirvest_crawler::{
     client,
-    ending::Status,
+    ending::{EndedBy, Status},
     engine::{Crawl, CrawlOutcome, ResourcePlan},
     event::Silent,
     memory::MemoryStore,
@@ -205,6 +205,20 @@ async fn habits_with_an_answer_are_crawled_whole() {
             let whole = (Status::Complete, expected(&world, &one.resource_type));
             assert_eq!((one.status, held.into_iter().collect()), whole, "{} {:?}", fault.name(), one.detail);
         }
+    }
+}
+
+/// A key that is refused once all pages are there: whether that is all cannot be seen any more, and it is the key that
+/// has to be looked after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_at_the_last_look_is_told_as_one() {
+    let world = Arc::new(World::synthetic(7, 120));
+    let (outcome, _, _) = crawl(&world, &[Fault::Unauthorized401Midway], 200).await;
+    for one in &outcome.resources {
+        assert_eq!((one.status, one.ended_by), (Status::Partial, Some(EndedBy::Refused)), "{:?}", one.detail);
+        assert_eq!(one.counts.archived, expected(&world, &one.resource_type).len() as u64);
+        let detail = one.detail.as_deref().unwrap();
+        assert!(detail.contains("refused to show whether there are more: check the credentials"), "{detail}");
     }
 }
 

@@ -73,6 +73,11 @@ pub(super) fn why_partial(plan: &ResourcePlan, ended_by: Option<EndedBy>, eviden
         (Some(EndedBy::ForeignLink), _) => format!(
             "{name}: the next link leads to another origin: allow it with trusted_origins, or mend it with rewrite_next"
         ),
+        // What is refused while pages come has the server's own words.
+        (Some(EndedBy::Refused), _) => format!(
+            "{name}: {ids} ids, then the server refused to show whether there are more: {}",
+            refused(RefusalKind::Unauthorized).1
+        ),
         (Some(ended_by), _) => format!("{name}: {ids} ids, then paging ended by {ended_by}"),
         (None, _) => format!("{name}: {ids} ids"),
     }

@@ -102,7 +102,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => return Err(Halt::Stopped(stop)),
                 // Whoever is not let in any more sees no end.
                 Err(FetchError::Refused(Refusal { kind: RefusalKind::Unauthorized, .. })) => {
-                    return Ok(Some(doubt.ended_by));
+                    return Ok(Some(EndedBy::Refused));
                 }
                 Err(_) => {
                     disproved = false;
