@@ -166,6 +166,16 @@ pub(crate) fn is_match<'a>(page: &'a Page, resource_type: &'a str) -> impl Fn(&E
     move |entry| of_type(entry) && (all_marked || !marked(entry))
 }
 
+/// Takes the marks off where a server marks all of the type as included: then they say nothing, and whoever looks at the
+/// page, the store included, shall see matches.
+pub(crate) fn take_marks_off(page: &mut Page, resource_type: &str) {
+    let of_type = |entry: &Entry| *entry.resource_type == *resource_type;
+    let marked = |entry: &Entry| entry.mode == Some(Mode::Include);
+    if page.entries.iter().filter(|entry| of_type(entry)).all(marked) {
+        page.entries.iter_mut().filter(|entry| of_type(entry)).for_each(|entry| entry.mode = None);
+    }
+}
+
 /// Whether an entry holds a resource of another type than was asked for.
 pub(crate) fn is_stranger(entry: &Entry, resource_type: &str) -> bool {
     !entry.resource_type.is_empty() && *entry.resource_type != *resource_type

@@ -202,6 +202,18 @@ async fn what_company_has_found_stays_found() {
         // Every share is the whole, which the question whether it is does not show with pages of the usual size.
         (&["24 every parameter is ignored", "10 too many, nothing"], 120, 20, by_name(), Paging::Links, true, 100),
         (&["10 too many, refused", "4 new rows without end"], 1, 20, by_date(), Paging::FirstPageOnly, false, 100),
+        // By date there is nothing, and all together can't be read.
+        (&["25 no stamps", "20 bytes that are no text"], 7, 20, by_date(), Paging::FirstPageOnly, false, 100),
+        // Rows that turn around are all marked as included.
+        (
+            &["6 rows that turn around whatever is asked, no count", "19 mode include for all", "13 at once"],
+            183,
+            1_000,
+            Strategy::Bare,
+            Paging::Links,
+            false,
+            100,
+        ),
     ] {
         let named = |wanted: &&str| habits().find(|(name, ..)| name == wanted).unwrap().2;
         let chosen: Vec<Habit> = names.iter().map(named).collect();

@@ -63,10 +63,12 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             return Ok(match self.probe(&suspicion::with(&search, &[("_count", "1")])).await {
                 Ok(page) => Some(matches_of(&page, name) > 0),
                 Err(FetchError::Cancelled) => None,
-                // By date there is nothing, also of rows without one, and without a date nothing is answered.
-                Err(FetchError::Refused(Refusal { kind: RefusalKind::Search | RefusalKind::TooLarge, .. })) => {
-                    Some(matches!(plan.strategy, Strategy::DateRange { .. }))
-                }
+                // By date there is nothing, also of rows without one, and without a date nothing is answered, or nothing
+                // that can be read.
+                Err(FetchError::Refused(Refusal {
+                    kind: RefusalKind::Search | RefusalKind::TooLarge | RefusalKind::NotFhir,
+                    ..
+                })) => Some(matches!(plan.strategy, Strategy::DateRange { .. })),
                 Err(_) => Some(false),
             });
         }

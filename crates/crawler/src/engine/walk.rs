@@ -99,6 +99,7 @@ impl<'a> Drive<'a> {
     /// Takes note of a page. A count that cannot be is taken off it.
     pub(super) fn look_at(&mut self, page: &mut Fetched) {
         let first = self.walk.first;
+        suspicion::take_marks_off(&mut page.page, &self.plan().resource_type);
         let mut matches = found_by(page, self.plan());
         match self.others(&page.page) {
             Some(_) if first => self.ageless = true,
