@@ -160,19 +160,22 @@ pub(crate) fn without(search: &str, removed: &str) -> String {
 /// What is a match on a page: resources of the type that the server does not mark as included, or, where it marks all of
 /// them, whatever is of the type: nothing is included without a match.
 pub(crate) fn is_match<'a>(page: &'a Page, resource_type: &'a str) -> impl Fn(&Entry) -> bool + 'a {
-    let of_type = move |entry: &Entry| *entry.resource_type == *resource_type;
-    let marked = move |entry: &Entry| entry.mode == Some(Mode::Include);
-    let all_marked = page.entries.iter().filter(|entry| of_type(entry)).all(marked);
-    move |entry| of_type(entry) && (all_marked || !marked(entry))
+    let all_marked = are_all_marked(page, resource_type);
+    move |entry| *entry.resource_type == *resource_type && (all_marked || entry.mode != Some(Mode::Include))
+}
+
+/// Whether a server marks all resources of the type as included.
+fn are_all_marked(page: &Page, resource_type: &str) -> bool {
+    let mut of_type = page.entries.iter().filter(|entry| *entry.resource_type == *resource_type);
+    of_type.all(|entry| entry.mode == Some(Mode::Include))
 }
 
 /// Takes the marks off where a server marks all of the type as included: then they say nothing, and whoever looks at the
 /// page, the store included, shall see matches.
 pub(crate) fn take_marks_off(page: &mut Page, resource_type: &str) {
-    let of_type = |entry: &Entry| *entry.resource_type == *resource_type;
-    let marked = |entry: &Entry| entry.mode == Some(Mode::Include);
-    if page.entries.iter().filter(|entry| of_type(entry)).all(marked) {
-        page.entries.iter_mut().filter(|entry| of_type(entry)).for_each(|entry| entry.mode = None);
+    if are_all_marked(page, resource_type) {
+        let of_type = page.entries.iter_mut().filter(|entry| *entry.resource_type == *resource_type);
+        of_type.for_each(|entry| entry.mode = None);
     }
 }
 

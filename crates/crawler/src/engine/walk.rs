@@ -96,7 +96,7 @@ impl<'a> Drive<'a> {
         self.walk = Walk { from_first, first: from_first, ..Walk::default() };
     }
 
-    /// Takes note of a page. A count that cannot be is taken off it.
+    /// Takes note of a page. A count that cannot be is taken off it, and marks that say nothing.
     pub(super) fn look_at(&mut self, page: &mut Fetched) {
         let first = self.walk.first;
         suspicion::take_marks_off(&mut page.page, &self.plan().resource_type);

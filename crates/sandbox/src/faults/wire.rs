@@ -86,7 +86,9 @@ fn wrap(behaviour: &Behaviour, mut answer: Answer, bytes: &Bytes, entries: usize
         marked.extend_from_slice(bytes);
         answer.body = Payload::Whole(marked.into());
     } else if behaviour.has(Fault::GzipUnannounced) {
-        answer.body = Payload::Whole(gzip(bytes).into());
+        let packed = Bytes::from(gzip(bytes));
+        // Scripted, so that it goes out as it is even where answers are compressed.
+        answer.body = Payload::Script { declared: Some(packed.len()), steps: vec![Step::Send(packed)] };
     }
     answer
 }

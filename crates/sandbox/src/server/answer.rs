@@ -13,7 +13,6 @@ use futures_util::stream;
 
 use super::App;
 use crate::bundle;
-use crate::faults::Fault;
 
 pub(crate) const FHIR_JSON: &str = "application/fhir+json";
 
@@ -101,19 +100,15 @@ impl Answer {
                 headers.append(name, value);
             }
         }
-        let may_compress = app.options.gzip
-            && !headers.contains_key(CONTENT_ENCODING)
-            // It is what this fault sends that must not be announced.
-            && !app.behaviour.has(Fault::GzipUnannounced);
+        let long = matches!(&self.body, Payload::Whole(bytes) if bytes.len() >= WORTH_COMPRESSING);
+        let varies = app.options.gzip && long && !headers.contains_key(CONTENT_ENCODING);
+        if varies {
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
         let body = match self.body {
-            Payload::Whole(bytes) if may_compress && bytes.len() >= WORTH_COMPRESSING => {
-                headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-                if accepts_gzip {
-                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                    Body::from(gzip(&bytes))
-                } else {
-                    Body::from(bytes)
-                }
+            Payload::Whole(bytes) if varies && accepts_gzip => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                Body::from(gzip(&bytes))
             }
             Payload::Whole(bytes) => Body::from(bytes),
             Payload::Script { declared, steps } => {

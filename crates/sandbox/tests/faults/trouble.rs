@@ -151,12 +151,16 @@ async fn bodies_are_wrapped() {
     let bytes = sandbox.get(TARGET).await.bytes().await.unwrap();
     assert!(bytes.starts_with(b"\xef\xbb\xbf{"));
 
-    let sandbox = faulty(&["gzip-unannounced"]).await;
-    let answer = sandbox.get(TARGET).await;
-    assert!(answer.headers().get("content-encoding").is_none());
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&answer.bytes().await.unwrap()[..]).read_to_string(&mut text).unwrap();
-    assert_eq!(ids_of(&serde_json::from_str(&text).unwrap()).len(), 10);
+    for gzip in [false, true] {
+        let faults = vec!["gzip-unannounced".parse::<Fault>().unwrap()];
+        let options = Options { faults, gzip, ..Options::default() };
+        let sandbox = support::run(Arc::new(World::synthetic(1, 60)), options).await;
+        let answer = sandbox.get(TARGET).await;
+        assert!(answer.headers().get("content-encoding").is_none());
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&answer.bytes().await.unwrap()[..]).read_to_string(&mut text).unwrap();
+        assert_eq!(ids_of(&serde_json::from_str(&text).unwrap()).len(), 10);
+    }
 }
 
 #[tokio::test]
