@@ -34,6 +34,7 @@ pub mod oauth;
 pub mod pace;
 pub mod paging;
 pub mod probe;
+mod recurrence;
 pub mod retry;
 pub mod source;
 pub mod store;

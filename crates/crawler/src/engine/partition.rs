@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::atomic::Ordering,
 };
 
@@ -28,6 +27,7 @@ use crate::{
     event::Event,
     judgement::{Refusal, RefusalKind},
     paging::{self, Counted, Step, Trail},
+    recurrence::Recurrence,
     retry::{FetchError, Fetched},
     store::{After, PageCommit, PageCounts, Parent, Partition, PartitionKey, Pending, Store},
     strategy::{Bucket, Paging},
@@ -45,12 +45,11 @@ const PAGES_AHEAD: usize = 3;
 /// Pages that were handed to the store, and what has become of those that it has committed.
 struct Taken<E> {
     pages: VecDeque<(Pending<E>, Look, Option<u64>)>,
-    /// What the pages of this walk held, as hashes of their ids.
-    held: HashSet<u64>,
+    /// What comes twice in this walk. What an earlier walk or another partition has brought may come once more.
+    recurrence: Recurrence,
     without_news: u32,
     empty: u32,
     own: u64,
-    again: u64,
     /// Pages that brought only what this walk had brought before.
     repeated: u32,
     ascent: Ascent,
@@ -60,11 +59,10 @@ impl<E> Default for Taken<E> {
     fn default() -> Self {
         Self {
             pages: VecDeque::new(),
-            held: HashSet::new(),
+            recurrence: Recurrence::default(),
             without_news: 0,
             empty: 0,
             own: 0,
-            again: 0,
             repeated: 0,
             ascent: Ascent::default(),
         }
@@ -75,7 +73,7 @@ impl<E> Default for Taken<E> {
 #[derive(Clone, Copy)]
 enum Look {
     Empty,
-    /// It holds the same ids as another one of the same walk.
+    /// All ids that it holds have come before in the same walk.
     Repeated,
     New,
 }
@@ -240,8 +238,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
             let ids = suspicion::ids(&page.page, &drive.plan().resource_type);
             taken.ascent.add(&ids);
-            let repeated =
-                !ids.is_empty() && !taken.held.insert(BuildHasherDefault::<DefaultHasher>::default().hash_one(ids));
+            let repeated = taken.recurrence.add(&ids);
             let after = match self.after(drive, taken, &page).await {
                 Ok(after) => after,
                 Err(Halt::Store(error)) => return Err(error),
@@ -284,7 +281,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 if ended_by == EndedBy::Split {
                     drive.task.divided(taken.own, drive.walk.hollow);
                 }
-                let unstable = ended_by == EndedBy::LastPage && self.is_unstable(drive, taken, total).await?;
+                let unstable = ended_by == EndedBy::LastPage && Self::is_unstable(drive, taken, total);
                 return Ok(if unstable { Follow::Unstable } else { Follow::Ended(ended_by) });
             };
             let keep = async {
@@ -351,15 +348,10 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let counts = pending.await?;
             self.committed(drive.plan(), drive.key, counts, total);
             taken.own += counts.new_matches;
-            taken.again += counts.duplicates + counts.variants;
+            taken.repeated += u32::from(matches!(look, Look::Repeated));
             (taken.without_news, taken.empty) = match (look, counts.archived) {
                 (Look::Empty, _) => (taken.without_news, taken.empty + 1),
-                // What an earlier walk or another partition has brought may come once more: no sign of a loop.
-                (Look::New, 0) if taken.again <= self.of_others(drive, taken.own).await? => (0, 0),
-                (_, 0) => {
-                    taken.repeated += 1;
-                    (taken.without_news + 1, 0)
-                }
+                (Look::Repeated, 0) => (taken.without_news + 1, 0),
                 (_, _) => (0, 0),
             };
         }
@@ -368,26 +360,11 @@ impl<T: Transport, S: Store> Crawl<T, S> {
 
     /// Whether a walk that is over has come by the same ids twice, in no order, and no count says that it has come by all
     /// of them: a server that turns its rows around between pages leaves out as many as it repeats (habit 6).
-    async fn is_unstable(
-        &self,
-        drive: &Drive<'_>,
-        taken: &Taken<S::Error>,
-        total: Option<u64>,
-    ) -> Result<bool, S::Error> {
+    fn is_unstable(drive: &Drive<'_>, taken: &Taken<S::Error>, total: Option<u64>) -> bool {
         let told = total.is_some_and(|total| total > 0 && taken.own == total);
-        if drive.is_everything() || told {
-            return Ok(false);
-        }
-        // What comes twice may have come in the place of another page, from somebody's cache, in whatever order.
-        if taken.repeated > 0 {
-            return Ok(true);
-        }
-        Ok(!taken.ascent.holds() && taken.again > self.of_others(drive, taken.own).await?)
-    }
-
-    /// Ids of the type that this walk has not brought itself.
-    async fn of_others(&self, drive: &Drive<'_>, own: u64) -> Result<u64, S::Error> {
-        Ok(self.store.counts(&drive.plan().resource_type).await?.archived.saturating_sub(own))
+        // A page of what had come before may have come in the place of another, from somebody's cache, in whatever order.
+        let doubtful = taken.repeated > 0 || (taken.recurrence.any() && !taken.ascent.holds());
+        doubtful && !told && !drive.is_everything()
     }
 
     /// What follows a page: the next one, the end, or, as the ending `split`, smaller partitions.

@@ -17,9 +17,10 @@ use crate::{
 /// Entries without a resource on one page that are more than a slip.
 const STRIPPED: usize = 5;
 
-/// Whether a page holds entries, and none of them a resource.
-fn is_stripped(page: &Page) -> bool {
-    page.entry_slots >= STRIPPED && page.entries.is_empty() && page.outcomes.is_empty()
+/// Whether a page holds entries that have lost their resources, and no more matches than that.
+fn is_stripped(page: &Page, matches: u64) -> bool {
+    let bare = page.entry_slots.saturating_sub(page.entries.len() + page.outcomes.len());
+    bare >= STRIPPED && bare as u64 >= matches
 }
 
 /// Why a question before a decision was not answered.
@@ -118,7 +119,7 @@ impl<'a> Drive<'a> {
         walk.seen += matches;
         walk.most = walk.most.max(matches);
         walk.errored |= page.page.outcomes.iter().any(Outcome::is_error);
-        walk.stripped |= is_stripped(&page.page);
+        walk.stripped |= is_stripped(&page.page, matches);
         let stranger = |entry: &Entry| suspicion::is_stranger(entry, &self.task.plan.resource_type);
         walk.strangers |= page.page.entries.iter().any(stranger);
         self.found |= matches > 0;
