@@ -14,8 +14,8 @@ use crate::{
     suspicion,
 };
 
-/// Entries without a resource on one page that are more than a slip.
-const STRIPPED: usize = 5;
+/// Entries without a resource on one page that are more than the slip that habit 5 is: an entry of nothing, and a null.
+const STRIPPED: usize = 3;
 
 /// Whether a page holds entries that have lost their resources, and no more matches than that.
 fn is_stripped(page: &Page, matches: u64) -> bool {
