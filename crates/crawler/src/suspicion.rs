@@ -184,9 +184,12 @@ pub(crate) fn is_stranger(entry: &Entry, resource_type: &str) -> bool {
     !entry.resource_type.is_empty() && *entry.resource_type != *resource_type
 }
 
-/// Whether a page holds matches that are of another type than was asked for.
+/// Whether a page holds matches that are of another type than was asked for; nothing is included without a match.
 pub(crate) fn holds_strangers(page: &Page, resource_type: &str) -> bool {
-    page.entries.iter().any(|entry| entry.mode != Some(Mode::Include) && is_stranger(entry, resource_type))
+    let all_marked = page.entries.iter().all(|entry| entry.mode == Some(Mode::Include));
+    page.entries
+        .iter()
+        .any(|entry| (all_marked || entry.mode != Some(Mode::Include)) && is_stranger(entry, resource_type))
 }
 
 /// The ids of the matches of a type on a page.

@@ -189,6 +189,16 @@ async fn what_company_has_found_stays_found() {
         // What is shown is of another type, and by date there is nothing.
         (&["19 Bundles in the Bundle", "25 no stamps"], 100, 20, by_date(), Paging::FirstPageOnly, false, 40),
         (&["19 the type in small letters", "1 empty"], 40, 50, Strategy::Bare, Paging::Links, false, 40),
+        // All are marked as included, too, and only small pages show them.
+        (
+            &["19 mode include for all", "10 too many, nothing", "19 the type in small letters"],
+            40,
+            100,
+            Strategy::Bare,
+            Paging::Links,
+            false,
+            40,
+        ),
         // Windows without rows lead to the whole type, which fails later.
         (&["4 everything again and again", "16 none later"], 120, 10, by_date(), Paging::Links, false, 2_500),
         // What came is told for the total, with a link to more.
