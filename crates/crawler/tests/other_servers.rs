@@ -216,6 +216,8 @@ async fn what_company_has_found_stays_found() {
         (&["10 too many, refused", "4 new rows without end"], 1, 20, by_date(), Paging::FirstPageOnly, false, 100),
         // By date there is nothing, and all together can't be read.
         (&["25 no stamps", "20 bytes that are no text"], 7, 20, by_date(), Paging::FirstPageOnly, false, 100),
+        // Nor is it answered, in a Bundle.
+        (&["25 no stamps", "11 a filter is wanted, said in a Bundle"], 40, 50, by_date(), Paging::Links, false, 100),
         // Rows that turn around are all marked as included.
         (
             &["6 rows that turn around whatever is asked, no count", "19 mode include for all", "13 at once"],

@@ -60,15 +60,16 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
         if is_empty {
             // The smallest question of all.
+            // By date there is nothing, also of rows without one: without a date it has to be answered, by what can be read.
+            let by_date = matches!(plan.strategy, Strategy::DateRange { .. });
             return Ok(match self.probe(&suspicion::with(&search, &[("_count", "1")])).await {
-                Ok(page) => Some(matches_of(&page, name) > 0),
+                Ok(page) if matches_of(&page, name) > 0 => Some(true),
+                Ok(page) => Some(by_date && page.page.outcomes.iter().any(Outcome::is_error)),
                 Err(FetchError::Cancelled) => None,
-                // By date there is nothing, also of rows without one, and without a date nothing is answered, or nothing
-                // that can be read.
                 Err(FetchError::Refused(Refusal {
                     kind: RefusalKind::Search | RefusalKind::TooLarge | RefusalKind::NotFhir,
                     ..
-                })) => Some(matches!(plan.strategy, Strategy::DateRange { .. })),
+                })) => Some(by_date),
                 Err(_) => Some(false),
             });
         }
