@@ -104,7 +104,7 @@ fn is_unknowable(names: &[&str], plan: &ResourcePlan) -> bool {
     let stops_short = any("8 no link") || any("9 a") || any("3 an empty page") || any("15 half a page");
     any("28")
         // No parameter shows anything else.
-        || ((any("24 every parameter") || any("24 no order")) && stops_short)
+        || ((any("24 every parameter") || any("24 no order") || any("24 an order")) && stops_short)
         // Nothing is shown of few rows on large pages, and everything else is refused.
         || (any("11 nothing is allowed") && any("10 "))
         // What shows nothing at its end goes on for ever behind it, and no other order is heeded.
@@ -218,6 +218,9 @@ async fn what_company_has_found_stays_found() {
         (&["25 no stamps", "20 bytes that are no text"], 7, 20, by_date(), Paging::FirstPageOnly, false, 100),
         // Nor is it answered, in a Bundle.
         (&["25 no stamps", "11 a filter is wanted, said in a Bundle"], 40, 50, by_date(), Paging::Links, false, 100),
+        // A window is answered with nothing now and then, and so is the end of a walk by offset.
+        (&["5 nothing, now and then"], 183, 20, by_date(), Paging::FirstPageOnly, true, 900),
+        (&["24 an order is too much", "5 nothing, now and then"], 120, 1_000, Strategy::Bare, skip(), true, 60),
         // Rows that turn around are all marked as included.
         (
             &["6 rows that turn around whatever is asked, no count", "19 mode include for all", "13 at once"],

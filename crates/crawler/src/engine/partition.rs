@@ -18,8 +18,8 @@ use url::Url;
 use super::{
     Crawl, ResourcePlan, advice,
     divide::{stopped, whole},
-    first::{gone, smaller},
-    sweep::{EMPTY_PAGES_AGAIN, Task},
+    first::{found_by, gone, smaller},
+    sweep::{EMPTY_PAGES_AGAIN, RETRIES_OF_A_PROBE, Task},
     walk::{Drive, Halt},
 };
 use crate::{
@@ -225,6 +225,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 self.drain(drive, taken, 0).await?;
                 return Ok(Follow::Stopped(FetchError::Refused(no_bundle())));
             }
+            if is_sudden_nothing(drive, &page) {
+                match self.once_more(drive, &page.url).await {
+                    Ok(again) => page = again.unwrap_or(page),
+                    Err(error) => {
+                        self.drain(drive, taken, 0).await?;
+                        return Ok(Follow::Stopped(error));
+                    }
+                }
+            }
             if drive.task.blind_totals.load(Ordering::Relaxed) && *drive.bucket != Bucket::All {
                 page.page.total = None;
             }
@@ -303,6 +312,16 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 self.store.close(drive.key, Some(EndedBy::NoNewIds), None).await?;
                 return Ok(Follow::Ended(EndedBy::NoNewIds));
             }
+        }
+    }
+
+    /// Asks for a page again that held nothing: what it holds now, if it is something.
+    async fn once_more(&self, drive: &Drive<'_>, url: &Url) -> Result<Option<Fetched>, FetchError> {
+        match self.fetcher(drive.bucket).page_within(url, RETRIES_OF_A_PROBE).await {
+            Ok(again) if again.page.kind == PageKind::Bundle && found_by(&again, drive.plan()) > 0 => Ok(Some(again)),
+            Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => Err(stop),
+            // Also where a cursor can be used only once.
+            _ => Ok(None),
         }
     }
 
@@ -486,6 +505,22 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             server_total,
         });
     }
+}
+
+/// Whether a page ends a search with nothing, and no count that can be believed says so: servers answer that under load,
+/// too. Of open lists, whose values may well find nothing, and of first pages that have been doubted already, it is
+/// believed.
+fn is_sudden_nothing(drive: &Drive<'_>, page: &Fetched) -> bool {
+    let task = drive.task;
+    let doubted = match drive.bucket {
+        Bucket::All => !drive.walk.first,
+        Bucket::Window { .. } => task.found.load(Ordering::Relaxed),
+        Bucket::Ids { ids } => ids.len() > 1,
+        _ => false,
+    };
+    let told = page.page.total == Some(0) && task.counts_ahead.load(Ordering::Relaxed);
+    let ends = page.page.link("next").is_none();
+    doubted && !told && ends && page.page.entries.is_empty() && page.page.outcomes.is_empty()
 }
 
 /// Whether the page that was looked at last holds as much as was asked for.

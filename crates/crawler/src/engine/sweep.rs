@@ -63,6 +63,8 @@ pub(super) struct Task<'p> {
     pub(super) no_counts: AtomicBool,
     /// The server's totals are not of what was asked for: it counts something where there can be nothing.
     pub(super) blind_totals: AtomicBool,
+    /// The server's totals are of more than a page: a total of nothing can be believed.
+    pub(super) counts_ahead: AtomicBool,
     /// Splitting did not help against refusals: it is not tried again.
     pub(super) no_refusal_splits: AtomicBool,
     /// The server answers the least share of the strategy's kind.
@@ -85,6 +87,7 @@ impl<'p> Task<'p> {
             empty_pages: AtomicU32::new(EMPTY_PAGES),
             no_counts: AtomicBool::new(false),
             blind_totals: AtomicBool::new(false),
+            counts_ahead: AtomicBool::new(false),
             no_refusal_splits: AtomicBool::new(false),
             least_answered: OnceLock::new(),
             heeded: OnceLock::new(),

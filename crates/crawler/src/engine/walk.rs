@@ -1,5 +1,7 @@
 //! A partition while it is driven, and what one walk through its pages has seen.
 
+use std::sync::atomic::Ordering;
+
 use fhirvest_fhir::{
     bundle::{Entry, Mode, Page},
     outcome::Outcome,
@@ -113,6 +115,9 @@ impl<'a> Drive<'a> {
         page.page.total = page.page.total.filter(|total| *total > 0 || walk.told.unwrap_or(0) == 0);
         if first || matches > 0 {
             walk.told = walk.told.max(page.page.total);
+        }
+        if page.page.total > Some(walk.seen + matches) {
+            self.task.counts_ahead.store(true, Ordering::Relaxed);
         }
         walk.hollow |= first && matches == 0;
         walk.matches = matches;

@@ -47,6 +47,10 @@ pub(crate) const ANSWERS: &[(&str, Expected, Habit)] = &[
         1 => a.saying(429, "").with("retry-after", "a few minutes"),
         _ => a,
     }),
+    ("13 a page for people", Whole, |q, a| match q.number % 3 {
+        1 => a.saying(429, "<html>Please slow down</html>").with("content-type", "text/html"),
+        _ => a,
+    }),
     ("13 at once", Whole, |q, a| match q.number % 3 {
         1 => a.saying(429, "").with("retry-after", "0"),
         _ => a,

@@ -58,6 +58,12 @@ impl Asked {
         self.number_of("_count").unwrap_or(PAGE)
     }
 
+    /// Its parameters besides the place, as a link repeats them.
+    pub(crate) fn filters(&self) -> String {
+        let kept = self.query.iter().filter(|(name, _)| !["token", "_skip"].contains(&name.as_str()));
+        kept.map(|(name, value)| format!("&{name}={value}")).collect()
+    }
+
     /// It asks for a number only.
     pub(crate) fn counts(&self) -> bool {
         self.get("_summary").is_some()
@@ -192,15 +198,13 @@ pub(crate) fn good(asked: &Asked) -> Answer {
     let found = asked.found();
     let (from, count) = (asked.from(), if asked.counts() { 0 } else { asked.count().min(PAGE) });
     let more = from + count < found.len() && count > 0;
-    let kept = asked.query.iter().filter(|(name, _)| !["token", "_skip"].contains(&name.as_str()));
-    let kept: String = kept.map(|(name, value)| format!("&{name}={value}")).collect();
     Answer {
         status: 200,
         headers: Vec::new(),
         before: String::new(),
         entries: found.iter().skip(from).take(count).map(|number| row(*number)).collect(),
         total: Some(found.len().to_string()),
-        next: more.then(|| format!("https://a.example/fhir/Location?token={}{kept}", from + count)),
+        next: more.then(|| format!("https://a.example/fhir/Location?token={}{}", from + count, asked.filters())),
         relation: "next",
         links: None,
         entry: None,

@@ -105,6 +105,14 @@ pub(crate) const LINKS: &[(&str, Expected, Habit)] = &[
         None => Answer { next: Some(format!("Location?token=0&nonce={}", q.number)), ..a },
         _ => a,
     }),
+    ("4 two pages in turn", Partial, |q, a| {
+        let other = match q.from() {
+            40 => 60,
+            60 => 40,
+            _ => return a.without_total(),
+        };
+        Answer { next: Some(format!("Location?token={other}&nonce={}", q.number)), ..a }.without_total()
+    }),
     ("4 new rows without end", Partial, |q, mut a| match a.next {
         None if !q.counts() => {
             a.entries.extend((q.from()..q.from() + PAGE).map(|number| row(q.rows + number)));
@@ -140,6 +148,10 @@ pub(crate) const LINKS: &[(&str, Expected, Habit)] = &[
     ("5 empty without end", Partial, |q, a| match q.from() {
         180.. => Answer { entries: Vec::new(), next: Some(format!("Location?token={}", q.from() + 1)), ..a },
         _ => a,
+    }),
+    ("5 nothing, now and then", Sound, |q, a| match q.number % 4 {
+        2 => Answer { entries: Vec::new(), next: None, ..a }.without_total(),
+        _ => a.without_total(),
     }),
     ("5 entries without their resources on one page", Sound, |q, a| match (q.from(), q.counts()) {
         (40, false) => {
@@ -180,6 +192,7 @@ pub(crate) const LINKS: &[(&str, Expected, Habit)] = &[
         Some(_) => a.without_total(),
     }),
     ("6 rows that turn around whatever is asked, no count", Sound, |q, a| turned(q, a).without_total()),
+    ("6 rows that turn around, and the true count", Sound, turned),
     ("7 other content each time", Whole, |q, mut a| {
         if let Some(before) = q.from().checked_sub(1) {
             a.entries.insert(0, row(before));
@@ -209,6 +222,18 @@ pub(crate) const PAGES: &[(&str, Expected, Habit)] = &[
     ("8 no link after three pages, what came for a total", Partial, |q, a| {
         let so_far = q.from() + a.entries.len();
         Answer { next: a.next.clone().filter(|_| q.from() < 40), ..a }.total(so_far)
+    }),
+    ("8 no link, now and then", Sound, |q, a| match q.number % 5 {
+        3 => Answer { next: None, ..a }.without_total(),
+        _ => a.without_total(),
+    }),
+    ("9 the last page again and again behind a ceiling", Partial, |q, a| match q.from() {
+        100.. if !q.counts() => {
+            let found = q.found();
+            let last = found.iter().take(100).skip(100 - q.count().min(PAGE)).map(|number| row(*number)).collect();
+            Answer { entries: last, next: Some(format!("Location?token={}", q.from() + PAGE)), ..a }.without_total()
+        }
+        _ => a.without_total(),
     }),
     ("9 a ceiling and the true total", Partial, |q, a| capped(q, a, 40, q.rows)),
     ("9 a ceiling of a round number", Partial, |q, a| match q.get("_sort") {
@@ -249,6 +274,13 @@ pub(crate) const PAGES: &[(&str, Expected, Habit)] = &[
             let next = more.then(|| format!("Location?token={}", q.from() + 3));
             Answer { entries: a.entries.into_iter().take(3).collect(), next, ..a }
         }
+    }),
+    ("10 twenty, whatever is asked", Whole, |q, a| {
+        let (found, from) = (q.found(), q.from());
+        let next = a.next.filter(|_| from + PAGE < found.len());
+        let next = next.map(|_| format!("Location?token={}{}", from + PAGE, q.filters()));
+        let entries = found.iter().skip(from).take(if q.counts() { 0 } else { PAGE }).map(|number| row(*number));
+        Answer { entries: entries.collect(), next, ..a }
     }),
     ("11 a filter is wanted", Whole, |q, a| match q.get("_lastUpdated").or(q.get("token")) {
         None => a.outcome(200, "at least one search parameter must be given"),
@@ -364,6 +396,14 @@ pub(crate) const PAGES: &[(&str, Expected, Habit)] = &[
         Some(_) => a.outcome(400, "_sort is not supported"),
         None => a,
     }),
+    ("24 links lose the order", Sound, |q, a| match q.get("_sort") {
+        Some(_) => a.relinked(|next| next.replace("&_sort=_id", "").replace("&_sort=-_id", "")),
+        None => a,
+    }),
+    ("24 an order is too much", Whole, |q, a| match q.get("_sort") {
+        Some(_) => a.saying(500, "out of memory"),
+        None => a,
+    }),
     ("24 only the first of two of the same name", Whole, |q, _| {
         let mut query: Vec<(String, String)> = Vec::new();
         for pair in &q.query {
@@ -393,6 +433,12 @@ pub(crate) const PAGES: &[(&str, Expected, Habit)] = &[
         None => a,
     }),
     ("28 one more", Whole, |q, a| a.total((q.rows + q.from() / 40).min(q.rows + 1))),
+    ("28 new rows before all others", Sound, |q, a| {
+        let new = q.number / 3;
+        let all = (0..new).map(|number| q.rows + number).chain(q.found());
+        let entries = all.skip(q.from()).take(if q.counts() { 0 } else { q.count().min(PAGE) });
+        Answer { entries: entries.map(row).collect(), ..a }.without_total()
+    }),
     ("28 one less each page", Sound, |q, a| a.total(q.rows.saturating_sub(q.from() / PAGE))),
     ("28 a row goes away with its number", Sound, |q, a| {
         let gone = id_of(q.from() + 1);
