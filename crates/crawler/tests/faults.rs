@@ -181,8 +181,9 @@ async fn nor_do_habits_in_company() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn habits_with_an_answer_are_crawled_whole() {
     use Fault::{
-        CountCeiling100Empty, CountCeiling100Outcome, CursorExpires, EmptyPageWithNext, EntryWithoutResource,
-        GzipUnannounced, NextPortDoubled, Overlap, ServerErrorsLargePages, TotalAbsent, TotalZero, Unfiltered413,
+        CountCeiling100Empty, CountCeiling100Outcome, CursorExpires, EmptyNowAndThen, EmptyPageWithNext,
+        EntryWithoutResource, GzipUnannounced, NextPortDoubled, Overlap, ServerErrorsLargePages, TotalAbsent,
+        TotalZero, Unfiltered413,
     };
     let world = Arc::new(World::synthetic(7, 120));
     for (fault, page_size) in [
@@ -190,6 +191,7 @@ async fn habits_with_an_answer_are_crawled_whole() {
         (CountCeiling100Empty, 200),
         (CountCeiling100Outcome, 200),
         (EmptyPageWithNext, 30),
+        (EmptyNowAndThen, 10),
         (EntryWithoutResource, 30),
         (GzipUnannounced, 30),
         (NextPortDoubled, 30),

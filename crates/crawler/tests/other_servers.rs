@@ -221,6 +221,26 @@ async fn what_company_has_found_stays_found() {
         // A window is answered with nothing now and then, and so is the end of a walk by offset.
         (&["5 nothing, now and then"], 183, 20, by_date(), Paging::FirstPageOnly, true, 900),
         (&["24 an order is too much", "5 nothing, now and then"], 120, 1_000, Strategy::Bare, skip(), true, 60),
+        // An end is shown as nothing.
+        (
+            &["5 nothing, now and then", "15 half a page, well-formed"],
+            120,
+            10,
+            Strategy::Bare,
+            Paging::Links,
+            false,
+            40,
+        ),
+        // Both ends show resources that have no ids.
+        (
+            &["9 a ceiling of any number, for the total, too", "20 no ids", "6 rows that turn around, no count"],
+            183,
+            50,
+            Strategy::Bare,
+            Paging::Links,
+            false,
+            60,
+        ),
         // Rows that turn around are all marked as included.
         (
             &["6 rows that turn around whatever is asked, no count", "19 mode include for all", "13 at once"],

@@ -96,8 +96,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let page_size = drive.task.page_size().filter(|_| doubt.is_of_ceiling()).unwrap_or(LOOKED_AT).max(LOOKED_AT);
         for order in [Order::Descending, Order::Ascending] {
             let end = |page_size| suspicion::end_of(&search, order, page_size);
-            let fewer = if nothing_found { Some(1) } else { drive.task.page_size().filter(|size| *size < page_size) };
-            let look = self.end_or_fewer(drive.bucket, end, (page_size, fewer), self.limits.max_retries);
+            let in_use = drive.task.page_size().unwrap_or(page_size);
+            let fewer = if nothing_found { 1 } else { in_use.min(page_size) };
+            let look = self.end_or_fewer(drive.bucket, end, (page_size, Some(fewer)), self.limits.max_retries);
             let (answer, few) = look.await;
             proof = if few { 1 } else { proof };
             let page = match answer {
@@ -117,7 +118,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
                 continue;
             }
             let ids = suspicion::ids(&page.page, resource_type);
-            if ids.is_empty() && suspicion::holds_strangers(&page.page, resource_type) {
+            let unusable = page.page.entries.iter().any(|entry| entry.fault.is_some());
+            if ids.is_empty() && (unusable || suspicion::holds_strangers(&page.page, resource_type)) {
                 return Ok(Some(doubt.ended_by));
             }
             // Where nothing was found, nothing at the ends agrees.
@@ -135,8 +137,8 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     }
 
     /// One end of what a search finds: so many, and where that brings nothing, as few as the second number says, since
-    /// nothing is what some servers give for more than they can manage. Whether the few were asked for: then one id that
-    /// is not held is proof.
+    /// nothing is what some servers give for more than they can manage, or now and then. Whether fewer were asked for: then
+    /// one id that is not held is proof.
     async fn end_or_fewer(
         &self,
         bucket: &Bucket,
@@ -147,7 +149,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         let answer = self.end(bucket, &end(many), retries).await;
         match fewer {
             Some(fewer) if answer.as_ref().is_ok_and(|page| page.page.entries.is_empty()) => {
-                (self.end(bucket, &end(fewer), retries).await, true)
+                (self.end(bucket, &end(fewer), retries).await, fewer < many)
             }
             _ => (answer, false),
         }

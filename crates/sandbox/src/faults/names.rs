@@ -67,6 +67,7 @@ faults! {
     NoEntry "no-entry" 5 "between two pages comes one without entry and with a next link";
     EmptyLastPage "empty-last-page" 5 "after the last page comes an empty one";
     EndlessEmpty "endless-empty" 5 "after the last page come empty ones without end, each with its own URL";
+    EmptyNowAndThen "empty-now-and-then" 5 "every fourth page is empty, and has neither a total nor a next link";
     EntryWithoutResource "entry-without-resource" 5 "each page has an entry without a resource, and a null";
     Overlap "overlap" 6 "each page begins with the last two entries of the page before";
     UnstableOrder "unstable-order" 6 "without _sort the order changes from page to page: rows come twice or never";

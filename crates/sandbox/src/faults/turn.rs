@@ -66,6 +66,9 @@ pub(crate) fn turn(behaviour: &Behaviour, query: &Query, found: usize, count: us
     if behaviour.has(Fault::NoNext) {
         turn.next = None;
     }
+    if behaviour.has(Fault::EmptyNowAndThen) && behaviour.memory.count("pages") % 4 == 3 {
+        turn = Turn { to: turn.from, again: 0, total: None, next: None, ..turn };
+    }
     turn
 }
 

@@ -75,6 +75,12 @@ async fn empty_pages_come_between_and_after() {
     assert_eq!((walked.ids.len(), walked.urls.len()), (60, 40));
     assert_eq!(walked.urls.iter().collect::<BTreeSet<_>>().len(), 40);
 
+    let sandbox = faulty(&["empty-now-and-then"]).await;
+    let walked = walk(&sandbox, TARGET, 99).await;
+    assert_eq!((walked.ids.len(), walked.bundles.len()), (30, 4));
+    assert!(walked.bundles[3]["entry"].is_null() && walked.bundles[3]["total"].is_null());
+    assert_eq!(ids_of(&sandbox.json(walked.urls.last().unwrap()).await).len(), 10, "asked again");
+
     let sandbox = faulty(&["entry-without-resource"]).await;
     let bundle = sandbox.json(TARGET).await;
     let entries = bundle["entry"].as_array().unwrap();
