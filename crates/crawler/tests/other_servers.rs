@@ -231,6 +231,26 @@ async fn what_company_has_found_stays_found() {
             false,
             40,
         ),
+        // What comes when it is asked for again is an error, not more.
+        (
+            &["19 an error for the end", "5 nothing, now and then", "24 no order may be asked for"],
+            183,
+            20,
+            Strategy::Bare,
+            Paging::Links,
+            false,
+            40,
+        ),
+        // A page for a count tells how many are on it, as many as the names of the list find.
+        (
+            &["3 an empty page for a lost one", "12 a page for a count", "12 what the page holds"],
+            7,
+            20,
+            Strategy::Values { param: "name".into(), list: vec!["a".into(), "berg".into()] },
+            Paging::Links,
+            false,
+            40,
+        ),
         // Both ends show resources that have no ids.
         (
             &["9 a ceiling of any number, for the total, too", "20 no ids", "6 rows that turn around, no count"],

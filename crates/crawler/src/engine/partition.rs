@@ -18,8 +18,8 @@ use url::Url;
 use super::{
     Crawl, ResourcePlan, advice,
     divide::{stopped, whole},
-    first::{found_by, gone, smaller},
-    sweep::{EMPTY_PAGES_AGAIN, RETRIES_OF_A_PROBE, Task},
+    first::{gone, smaller},
+    sweep::{EMPTY_PAGES_AGAIN, Task},
     walk::{Drive, Halt},
 };
 use crate::{
@@ -317,11 +317,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
 
     /// Asks for a page again that held nothing: what it holds now, if it is something.
     async fn once_more(&self, drive: &Drive<'_>, url: &Url) -> Result<Option<Fetched>, FetchError> {
-        match self.fetcher(drive.bucket).page_within(url, RETRIES_OF_A_PROBE).await {
-            Ok(again) if again.page.kind == PageKind::Bundle && found_by(&again, drive.plan()) > 0 => Ok(Some(again)),
-            Err(stop @ (FetchError::Cancelled | FetchError::Later { .. })) => Err(stop),
-            // Also where a cursor can be used only once.
-            _ => Ok(None),
+        match self.fetcher(drive.bucket).page(url).await {
+            Ok(again) if again.page.kind == PageKind::Bundle && !is_end_of_nothing(&again.page) => Ok(Some(again)),
+            // A cursor may be good for one time only.
+            Ok(_)
+            | Err(FetchError::Unavailable { .. })
+            | Err(FetchError::Refused(Refusal { kind: RefusalKind::Gone | RefusalKind::NotFound, .. })) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -519,8 +521,12 @@ fn is_sudden_nothing(drive: &Drive<'_>, page: &Fetched) -> bool {
         _ => false,
     };
     let told = page.page.total == Some(0) && task.counts_ahead.load(Ordering::Relaxed);
-    let ends = page.page.link("next").is_none();
-    doubted && !told && ends && page.page.entries.is_empty() && page.page.outcomes.is_empty()
+    doubted && !told && is_end_of_nothing(&page.page)
+}
+
+/// Whether a page holds nothing, and leads nowhere.
+fn is_end_of_nothing(page: &Page) -> bool {
+    page.entries.is_empty() && page.outcomes.is_empty() && page.link("next").is_none()
 }
 
 /// Whether the page that was looked at last holds as much as was asked for.

@@ -319,7 +319,15 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             return Ok(None);
         }
         match self.probe(&suspicion::with(search, &[("_summary", "count")])).await {
-            Ok(page) if page.page.total.is_some() => Ok(page.page.total),
+            // A total of as many as come along is of the page: it is no count that was given.
+            Ok(page)
+                if page
+                    .page
+                    .total
+                    .is_some_and(|total| total == 0 || total > matches_of(&page, &task.plan.resource_type)) =>
+            {
+                Ok(page.page.total)
+            }
             Err(FetchError::Cancelled) => Err(Stop::Cancelled),
             Err(FetchError::Later { not_before, reason }) => Err(Stop::Later(not_before, reason)),
             _ => {

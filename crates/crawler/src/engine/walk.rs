@@ -19,10 +19,12 @@ use crate::{
 /// Entries without a resource on one page that are more than the slip that habit 5 is: an entry of nothing, and a null.
 const STRIPPED: usize = 3;
 
-/// Whether a page holds entries that have lost their resources, and no more matches than that.
-fn is_stripped(page: &Page, matches: u64) -> bool {
+/// Whether a page holds entries that have lost their resources, and no more matches than that; on small pages, all that
+/// was asked for.
+fn is_stripped(page: &Page, matches: u64, page_size: Option<u32>) -> bool {
     let bare = page.entry_slots.saturating_sub(page.entries.len() + page.outcomes.len());
-    bare >= STRIPPED && bare as u64 >= matches
+    let all = matches == 0 && page_size.is_some_and(|size| bare as u64 >= u64::from(size));
+    all || (bare >= STRIPPED && bare as u64 >= matches)
 }
 
 /// Why a question before a decision was not answered.
@@ -124,7 +126,7 @@ impl<'a> Drive<'a> {
         walk.seen += matches;
         walk.most = walk.most.max(matches);
         walk.errored |= page.page.outcomes.iter().any(Outcome::is_error);
-        walk.stripped |= is_stripped(&page.page, matches);
+        walk.stripped |= is_stripped(&page.page, matches, self.task.page_size());
         let stranger = |entry: &Entry| suspicion::is_stranger(entry, &self.task.plan.resource_type);
         walk.strangers |= page.page.entries.iter().any(stranger);
         self.found |= matches > 0;
