@@ -1,5 +1,5 @@
 //! Whether one walk from page to page comes by the same ids twice: exact for as many as most types have, told by a sample
-//! of the rest, in memory that does not grow. Pure.
+//! of the rest, in a megabyte and a hash for each page. Pure.
 
 use std::{
     collections::HashSet,
@@ -20,7 +20,7 @@ pub(crate) struct Recurrence {
     ids: HashSet<u64>,
     /// The bits that are.
     sampled: u64,
-    /// Hashes of whole pages.
+    /// Hashes of whole pages: small ones have too few ids in a sample.
     pages: HashSet<u64>,
     any: bool,
     most: usize,

@@ -144,6 +144,10 @@ async fn what_company_has_found_stays_found() {
     };
     let by_name = || Strategy::Prefix { param: "name".into(), alphabet: "abcdxyz".into(), max_bucket: 40 };
     let skip = || Paging::Offset(Offset { param: "_skip".into(), first: 0, unit: OffsetUnit::Matches, limit: None });
+    // A plain crawl by links, which cannot come to the whole.
+    let never_whole = |names: &'static [&'static str], rows: usize, page_size: u32, most: usize| {
+        (names, rows, page_size, Strategy::Bare, Paging::Links, false, most)
+    };
     for (names, rows, page_size, strategy, paging, whole, most) in [
         // Last pages lead to the beginning of the whole type, those of windows without rows included: forty rows in
         // windows of five.
@@ -167,38 +171,19 @@ async fn what_company_has_found_stays_found() {
         // A link that nobody follows stands on a page of nothing.
         (&["10 too many, nothing", "4 everything again and again"], 120, 100, Strategy::Bare, skip(), true, 80),
         // One row, a link that loses the size, and nothing at both ends where ten are asked for.
-        (
-            &["10 pages of three", "10 much too many, nothing and no total", "12 no counting"],
-            120,
-            100,
-            Strategy::Bare,
-            Paging::Links,
-            false,
-            40,
-        ),
+        never_whole(&["10 pages of three", "10 much too many, nothing and no total", "12 no counting"], 120, 100, 40),
         // Three rows, a total of three, and no link.
-        (
+        never_whole(
             &["10 pages of three", "1 empty", "8 no link after three pages, what came for a total"],
             40,
             100,
-            Strategy::Bare,
-            Paging::Links,
-            false,
             40,
         ),
         // What is shown is of another type, and by date there is nothing.
         (&["19 Bundles in the Bundle", "25 no stamps"], 100, 20, by_date(), Paging::FirstPageOnly, false, 40),
-        (&["19 the type in small letters", "1 empty"], 40, 50, Strategy::Bare, Paging::Links, false, 40),
+        never_whole(&["19 the type in small letters", "1 empty"], 40, 50, 40),
         // All are marked as included, too, and only small pages show them.
-        (
-            &["19 mode include for all", "10 too many, nothing", "19 the type in small letters"],
-            40,
-            100,
-            Strategy::Bare,
-            Paging::Links,
-            false,
-            40,
-        ),
+        never_whole(&["19 mode include for all", "10 too many, nothing", "19 the type in small letters"], 40, 100, 40),
         // Windows without rows lead to the whole type, which fails later.
         (&["4 everything again and again", "16 none later"], 120, 10, by_date(), Paging::Links, false, 2_500),
         // What came is told for the total, with a link to more.
@@ -222,23 +207,12 @@ async fn what_company_has_found_stays_found() {
         (&["5 nothing, now and then"], 183, 20, by_date(), Paging::FirstPageOnly, true, 900),
         (&["24 an order is too much", "5 nothing, now and then"], 120, 1_000, Strategy::Bare, skip(), true, 60),
         // An end is shown as nothing.
-        (
-            &["5 nothing, now and then", "15 half a page, well-formed"],
-            120,
-            10,
-            Strategy::Bare,
-            Paging::Links,
-            false,
-            40,
-        ),
+        never_whole(&["5 nothing, now and then", "15 half a page, well-formed"], 120, 10, 40),
         // What comes when it is asked for again is an error, not more.
-        (
+        never_whole(
             &["19 an error for the end", "5 nothing, now and then", "24 no order may be asked for"],
             183,
             20,
-            Strategy::Bare,
-            Paging::Links,
-            false,
             40,
         ),
         // A page for a count tells how many are on it, as many as the names of the list find.
@@ -252,46 +226,24 @@ async fn what_company_has_found_stays_found() {
             40,
         ),
         // Both ends show resources that have no ids.
-        (
+        never_whole(
             &["9 a ceiling of any number, for the total, too", "20 no ids", "6 rows that turn around, no count"],
             183,
             50,
-            Strategy::Bare,
-            Paging::Links,
-            false,
             60,
         ),
         // Rows that turn around are all marked as included.
-        (
+        never_whole(
             &["6 rows that turn around whatever is asked, no count", "19 mode include for all", "13 at once"],
             183,
             1_000,
-            Strategy::Bare,
-            Paging::Links,
-            false,
             100,
         ),
         // A page of before in the place of the next, where each begins with a row of the one before, in other words, and
         // where the order that is asked for holds.
-        (
-            &["7 other content each time", "6 a page once more in the place of the next"],
-            183,
-            100,
-            Strategy::Bare,
-            Paging::Links,
-            false,
-            100,
-        ),
+        never_whole(&["7 other content each time", "6 a page once more in the place of the next"], 183, 100, 100),
         // A page has lost its resources, not what is said and included besides them.
-        (
-            &["5 entries without their resources on one page", "19 outcomes and others"],
-            183,
-            50,
-            Strategy::Bare,
-            Paging::Links,
-            false,
-            40,
-        ),
+        never_whole(&["5 entries without their resources on one page", "19 outcomes and others"], 183, 50, 40),
         // Two walks turn around in the same way, and each brings as many as the other has left out.
         (
             &["5 empty without end", "6 rows that turn around whatever is asked, no count", "13 a quota as 403"],

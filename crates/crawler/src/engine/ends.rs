@@ -59,9 +59,9 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             }
         }
         if is_empty {
-            // The smallest question of all.
             // By date there is nothing, also of rows without one: without a date it has to be answered, by what can be read.
             let by_date = matches!(plan.strategy, Strategy::DateRange { .. });
+            // The smallest question of all.
             return Ok(match self.probe(&suspicion::with(&search, &[("_count", "1")])).await {
                 Ok(page) if matches_of(&page, name) > 0 => Some(true),
                 Ok(page) => Some(by_date && page.page.outcomes.iter().any(Outcome::is_error)),

@@ -50,8 +50,8 @@ struct Taken<E> {
     without_news: u32,
     empty: u32,
     own: u64,
-    /// Pages that brought only what this walk had brought before.
-    repeated: u32,
+    /// A page brought only what this walk had brought before.
+    repeated: bool,
     ascent: Ascent,
 }
 
@@ -63,7 +63,7 @@ impl<E> Default for Taken<E> {
             without_news: 0,
             empty: 0,
             own: 0,
-            repeated: 0,
+            repeated: false,
             ascent: Ascent::default(),
         }
     }
@@ -248,6 +248,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let ids = suspicion::ids(&page.page, &drive.plan().resource_type);
             taken.ascent.add(&ids);
             let repeated = taken.recurrence.add(&ids);
+            taken.repeated |= repeated;
             let after = match self.after(drive, taken, &page).await {
                 Ok(after) => after,
                 Err(Halt::Store(error)) => return Err(error),
@@ -369,7 +370,6 @@ impl<T: Transport, S: Store> Crawl<T, S> {
             let counts = pending.await?;
             self.committed(drive.plan(), drive.key, counts, total);
             taken.own += counts.new_matches;
-            taken.repeated += u32::from(matches!(look, Look::Repeated));
             (taken.without_news, taken.empty) = match (look, counts.archived) {
                 (Look::Empty, _) => (taken.without_news, taken.empty + 1),
                 (Look::Repeated, 0) => (taken.without_news + 1, 0),
@@ -384,7 +384,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
     fn is_unstable(drive: &Drive<'_>, taken: &Taken<S::Error>, total: Option<u64>) -> bool {
         let told = total.is_some_and(|total| total > 0 && taken.own == total);
         // A page of what had come before may have come in the place of another, from somebody's cache, in whatever order.
-        let doubtful = taken.repeated > 0 || (taken.recurrence.any() && !taken.ascent.holds());
+        let doubtful = taken.repeated || (taken.recurrence.any() && !taken.ascent.holds());
         doubtful && !told && !drive.is_everything()
     }
 

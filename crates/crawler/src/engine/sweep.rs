@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ending::EndedBy,
-    retry::FetchError,
+    retry::{FetchError, Fetched},
     store::{Parent, Partition, Progress, Store},
     strategy::{Bucket, Strategy},
     suspicion,
@@ -318,16 +318,13 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         if task.no_counts.load(Ordering::Relaxed) {
             return Ok(None);
         }
+        // A total of as many as come along is of the page: it is no count that was given.
+        let count = |page: &Fetched| {
+            let along = matches_of(page, &task.plan.resource_type);
+            page.page.total.filter(|total| *total == 0 || *total > along)
+        };
         match self.probe(&suspicion::with(search, &[("_summary", "count")])).await {
-            // A total of as many as come along is of the page: it is no count that was given.
-            Ok(page)
-                if page
-                    .page
-                    .total
-                    .is_some_and(|total| total == 0 || total > matches_of(&page, &task.plan.resource_type)) =>
-            {
-                Ok(page.page.total)
-            }
+            Ok(page) if count(&page).is_some() => Ok(page.page.total),
             Err(FetchError::Cancelled) => Err(Stop::Cancelled),
             Err(FetchError::Later { not_before, reason }) => Err(Stop::Later(not_before, reason)),
             _ => {
@@ -337,7 +334,7 @@ impl<T: Transport, S: Store> Crawl<T, S> {
         }
     }
 
-    pub(super) async fn probe(&self, search: &str) -> Result<crate::retry::Fetched, FetchError> {
+    pub(super) async fn probe(&self, search: &str) -> Result<Fetched, FetchError> {
         match self.source.absolute(search) {
             Ok(url) => self.fetcher.page_within(&url, RETRIES_OF_A_PROBE).await,
             Err(_) => Err(FetchError::Refused(super::first::gone())),
