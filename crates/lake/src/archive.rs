@@ -183,30 +183,50 @@ impl<R: Read> LineBlocks<R> {
     }
 
     pub(crate) fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, LakeError> {
-        block.clear();
-        // The last read may bring a part of a block more; growing step by step would copy it all several times.
-        block.reserve(BLOCK_BYTES + BLOCK_BYTES / 4);
-        block.append(&mut self.rest);
+        // What the memory held before is gone over, and only what it lacks is zeroed: a vector that is emptied and filled
+        // again by `read_to_end` is zeroed as a whole for readers like zstd's.
+        let mut filled = self.rest.len();
+        block.reserve((BLOCK_BYTES + BLOCK_BYTES / 4).saturating_sub(block.len()));
+        block.resize(filled.max(BLOCK_BYTES), 0);
+        block[..filled].copy_from_slice(&self.rest);
+        self.rest.clear();
         // Where a line break was looked for in vain.
         let mut searched = 0;
         while !self.done {
-            if let Some(last) = memchr::memrchr(b'\n', &block[searched..]) {
-                if block.len() >= BLOCK_BYTES {
-                    self.rest.extend_from_slice(&block[searched + last + 1..]);
+            if let Some(last) = memchr::memrchr(b'\n', &block[searched..filled]) {
+                if filled >= BLOCK_BYTES {
+                    self.rest.extend_from_slice(&block[searched + last + 1..filled]);
                     block.truncate(searched + last + 1);
                     return Ok(true);
                 }
             } else {
-                searched = block.len();
+                searched = filled;
                 if searched > LONGEST_LINE {
                     return Err(LakeError::LongLine { path: self.path.clone(), limit: LONGEST_LINE });
                 }
             }
-            let want = (BLOCK_BYTES.saturating_sub(block.len())).max(BLOCK_BYTES / 4) as u64;
-            let read = self.reader.by_ref().take(want).read_to_end(block).map_err(|source| self.told(source))?;
+            let want = BLOCK_BYTES.saturating_sub(filled).max(BLOCK_BYTES / 4);
+            block.resize(block.len().max(filled + want), 0);
+            let read = self.fill(&mut block[filled..filled + want]).map_err(|source| self.told(source))?;
             self.done = read == 0;
+            filled += read;
         }
+        block.truncate(filled);
         Ok(!block.is_empty())
+    }
+
+    /// Reads until a place is full, or nothing is left; how many bytes.
+    fn fill(&mut self, place: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < place.len() {
+            match self.reader.read(&mut place[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
     }
 
     fn told(&self, source: io::Error) -> LakeError {

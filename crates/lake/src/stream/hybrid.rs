@@ -15,7 +15,7 @@ pub(super) fn encode(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
         let first = numbers[at];
         let same = numbers[at..].iter().take_while(|number| **number == first).count();
         if same >= GROUP {
-            pack(&numbers[packed..at], width, out);
+            groups(&numbers[packed..at], width, out);
             run(first, same, width, out);
             at += same;
             packed = at;
@@ -23,7 +23,7 @@ pub(super) fn encode(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
             at = (at + GROUP).min(numbers.len());
         }
     }
-    pack(&numbers[packed..], width, out);
+    groups(&numbers[packed..], width, out);
 }
 
 /// Appends one number many times.
@@ -38,12 +38,16 @@ pub(super) fn bits(packed: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(packed);
 }
 
-/// Groups of numbers, the last one filled with zeros.
-fn pack(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
-    if numbers.is_empty() {
-        return;
+/// Appends groups of numbers, told how many, as one that is bit-packed.
+fn groups(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
+    if !numbers.is_empty() {
+        varint(((numbers.len().div_ceil(GROUP) as u64) << 1) | 1, out);
+        pack(numbers, width, out);
     }
-    varint(((numbers.len().div_ceil(GROUP) as u64) << 1) | 1, out);
+}
+
+/// Appends numbers of `width` bits, the first in the lowest; the last eight are filled with zeros.
+pub(super) fn pack(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
     for group in numbers.chunks(GROUP) {
         let end = out.len() + width as usize;
         let (mut waiting, mut held) = (0_u64, 0);
@@ -62,7 +66,7 @@ fn pack(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
 }
 
 /// Seven bits a byte, the lowest first.
-fn varint(mut number: u64, out: &mut Vec<u8>) {
+pub(super) fn varint(mut number: u64, out: &mut Vec<u8>) {
     loop {
         let [low, ..] = number.to_le_bytes();
         number >>= 7;

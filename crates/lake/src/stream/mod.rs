@@ -3,13 +3,14 @@
 //! all other columns are the `parquet` crate's. What the lake keeps is written by [`table`](crate::table) instead: sorted,
 //! with page indexes and bloom filters.
 
+mod front;
 mod hybrid;
 mod text;
 
 use std::io::Write;
 
 use arrow::{
-    array::{ArrayRef, cast::AsArray},
+    array::{Array, ArrayRef, Int32DictionaryArray, cast::AsArray},
     datatypes::{DataType, SchemaRef},
     record_batch::RecordBatch,
 };
@@ -27,7 +28,7 @@ use parquet::{
 };
 use zstd::bulk::Compressor;
 
-use self::text::TextColumn;
+use self::text::{Coding, TextColumn};
 
 /// Values (rows times columns) of a row group, as in the lake.
 const ROW_GROUP_VALUES: usize = 1 << 20;
@@ -46,8 +47,8 @@ pub struct ParquetStream<W: Write + Send> {
     /// Rows in it.
     rows: usize,
     most_rows: usize,
-    /// For each column whether looking up its texts did not pay in an earlier row group.
-    plain: Vec<bool>,
+    /// For each column how its texts were kept at the end of the row group before.
+    codings: Vec<Coding>,
 }
 
 enum Column {
@@ -81,11 +82,11 @@ impl<W: Write + Send> ParquetStream<W> {
             columns: Vec::new(),
             rows: 0,
             most_rows,
-            plain: vec![false; columns],
+            codings: vec![Coding::default(); columns],
         })
     }
 
-    /// Adds rows, which have the columns of the schema.
+    /// Adds rows, which have the columns of the schema; texts may come as `Dictionary(Int32, Utf8)`.
     ///
     /// # Errors
     /// They have others, or cannot be written.
@@ -125,13 +126,13 @@ impl<W: Write + Send> ParquetStream<W> {
         let number = self.file.flushed_row_groups().len();
         let others = self.factory.create_column_writers(number)?;
         let leaves = self.file.schema_descr().columns();
-        if others.len() != self.plain.len() || leaves.len() != self.plain.len() {
+        if others.len() != self.codings.len() || leaves.len() != self.codings.len() {
             return Err(ParquetError::NYI("a column of several leaves".into()));
         }
-        let columns = others.into_iter().zip(leaves).zip(self.schema.fields()).zip(&self.plain);
+        let columns = others.into_iter().zip(leaves).zip(self.schema.fields()).zip(&self.codings);
         self.columns = columns
-            .map(|(((other, leaf), field), plain)| match field.data_type() {
-                DataType::Utf8 if field.is_nullable() => Column::Text(Box::new(TextColumn::new(leaf.clone(), !plain))),
+            .map(|(((other, leaf), field), coding)| match field.data_type() {
+                DataType::Utf8 if field.is_nullable() => Column::Text(Box::new(TextColumn::new(leaf.clone(), *coding))),
                 _ => Column::Other(Box::new(other)),
             })
             .collect();
@@ -143,11 +144,11 @@ impl<W: Write + Send> ParquetStream<W> {
             return Ok(());
         }
         let mut group = self.file.next_row_group()?;
-        for (column, plain) in self.columns.drain(..).zip(&mut self.plain) {
+        for (column, coding) in self.columns.drain(..).zip(&mut self.codings) {
             match column {
                 Column::Text(column) => {
                     let chunk = column.close(&mut self.compressor)?;
-                    *plain = chunk.plain;
+                    *coding = chunk.coding;
                     group.append_column(&chunk.bytes, chunk.closed)?;
                 }
                 Column::Other(column) => column.close()?.append_to_row_group(&mut group)?,
@@ -167,10 +168,15 @@ impl Column {
         compressor: &mut Compressor<'static>,
     ) -> Result<()> {
         match self {
-            Self::Text(column) => match array.as_string_opt() {
-                Some(array) => column.append(array, compressor),
-                None => Err(ParquetError::General(format!("the column `{}` does not hold texts", field.name()))),
-            },
+            Self::Text(column) => {
+                match (array.as_string_opt(), array.as_any().downcast_ref::<Int32DictionaryArray>()) {
+                    (Some(array), _) => column.append(array, compressor),
+                    (None, Some(array)) => column.append_numbered(array, compressor),
+                    (None, None) => {
+                        Err(ParquetError::General(format!("the column `{}` does not hold texts", field.name())))
+                    }
+                }
+            }
             Self::Other(column) => compute_leaves(field, array)?.iter().try_for_each(|leaf| column.write(leaf)),
         }
     }
@@ -187,7 +193,7 @@ mod tests {
 
     use arrow::{
         array::{Int32Array, ListArray, StringArray},
-        compute::concat_batches,
+        compute::{cast, concat_batches},
         datatypes::{Field, Int32Type, Schema},
     };
     use bytes::Bytes;
@@ -230,13 +236,25 @@ mod tests {
         concat_batches(&schema(), &batches).unwrap()
     }
 
-    fn encodings(file: Bytes) -> Vec<bool> {
-        let reader = SerializedFileReader::new(file).unwrap();
-        let groups = reader.metadata().row_groups().iter();
-        groups.map(|group| group.column(0).encodings().any(|one| one == Encoding::RLE_DICTIONARY)).collect()
+    /// The same rows with a dictionary of their texts.
+    fn numbered(batch: &RecordBatch) -> RecordBatch {
+        let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let mut columns = batch.columns().to_vec();
+        columns[0] = cast(&columns[0], &kind).unwrap();
+        let mut fields = schema().fields().to_vec();
+        fields[0] = Arc::new(Field::new("text", kind, true));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     }
 
-    /// Texts by kind: one value, few values in runs or in turn, a value for each row, many nulls, only nulls.
+    /// Whether the row groups have a page of texts in an encoding.
+    fn have(file: Bytes, encoding: Encoding) -> Vec<bool> {
+        let reader = SerializedFileReader::new(file).unwrap();
+        let groups = reader.metadata().row_groups().iter();
+        groups.map(|group| group.column(0).encodings().any(|one| one == encoding)).collect()
+    }
+
+    /// Texts by kind: one value, few values in runs or in turn, a value for each row that is like the one before, many nulls, a
+    /// value for each row that is not, only nulls.
     fn texts(kind: u8, from: usize, count: usize) -> Vec<Option<String>> {
         let text = |row: usize| match kind {
             0 => Some("http://nucc.org/provider-taxonomy".to_owned()),
@@ -245,6 +263,8 @@ mod tests {
             3 => Some(format!("id-{row:08}")),
             4 => row.is_multiple_of(11).then(|| format!("v{}", row % 2)),
             5 => (row % 1000 > 500).then(|| "x".repeat(row % 40)),
+            7 => Some(format!("{:x}", row.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            8 => (!row.is_multiple_of(7)).then(|| format!("a longer beginning than thirty-two bytes/{row}")),
             _ => None,
         };
         (from..from + count).map(text).collect()
@@ -254,7 +274,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn what_is_read_is_what_was_written(
-            parts in prop::collection::vec((0_u8..7, 1_usize..9000), 1..8),
+            parts in prop::collection::vec((0_u8..9, 1_usize..9000), 1..8),
+            dictionaries in prop::sample::select(vec![0_usize, 1, 2]),
             most_rows in prop::sample::select(vec![1000_usize, 7001, 30_000, 100_000]),
         ) {
             let mut from = 0;
@@ -263,22 +284,47 @@ mod tests {
                 batch(&texts(*kind, from, *count))
             }).collect();
             let expected = concat_batches(&schema(), &batches).unwrap();
+            // None of the batches has one, some have, all have.
+            let mut batches = batches;
+            if dictionaries > 0 {
+                batches.iter_mut().step_by(3 - dictionaries).for_each(|batch| *batch = numbered(batch));
+            }
             prop_assert_eq!(read(written(&batches, most_rows)), expected);
         }
     }
 
     #[test]
-    fn texts_that_recur_have_a_dictionary_and_others_have_none() {
+    fn texts_are_kept_by_how_they_recur() {
+        use Encoding::{DELTA_BYTE_ARRAY, PLAIN, RLE_DICTIONARY};
         let several = |kind| (0..8).map(|part| batch(&texts(kind, part * 9000, 9000))).collect::<Vec<_>>();
-        for (kind, expected) in [(0, true), (1, true), (2, true), (3, false), (4, true), (6, false)] {
-            let file = written(&several(kind), 40_000);
-            assert_eq!(encodings(file.clone()), [expected; 2], "{kind}");
-            assert_eq!(read(file), concat_batches(&schema(), &several(kind)).unwrap(), "{kind}");
+        for (kind, expected) in [
+            (0, vec![PLAIN, RLE_DICTIONARY]),
+            (1, vec![PLAIN, RLE_DICTIONARY]),
+            (2, vec![PLAIN, RLE_DICTIONARY]),
+            (3, vec![DELTA_BYTE_ARRAY]),
+            (4, vec![PLAIN, RLE_DICTIONARY]),
+            (6, vec![PLAIN]),
+            (7, vec![PLAIN]),
+            (8, vec![DELTA_BYTE_ARRAY]),
+        ] {
+            for batches in [several(kind), several(kind).iter().map(numbered).collect()] {
+                let file = written(&batches, 40_000);
+                for encoding in [PLAIN, RLE_DICTIONARY, DELTA_BYTE_ARRAY] {
+                    assert_eq!(have(file.clone(), encoding), [expected.contains(&encoding); 2], "{kind} {encoding}");
+                }
+                assert_eq!(read(file), concat_batches(&schema(), &several(kind)).unwrap(), "{kind}");
+            }
         }
         // Values that cease to recur in the middle of a row group.
         let batches: Vec<_> = several(1).into_iter().take(3).chain(several(3)).chain(several(3)).collect();
         let file = written(&batches, 150_000);
-        assert_eq!(encodings(file.clone()), [true, false]);
+        assert_eq!(have(file.clone(), RLE_DICTIONARY), [true, false]);
+        assert_eq!(have(file.clone(), DELTA_BYTE_ARRAY), [true, true]);
+        assert_eq!(read(file), concat_batches(&schema(), &batches).unwrap());
+        // Values that cease to be like the ones before.
+        let batches: Vec<_> = several(3).into_iter().take(3).chain(several(7)).chain(several(7)).collect();
+        let file = written(&batches, 90_000);
+        assert_eq!(have(file.clone(), DELTA_BYTE_ARRAY), [true, false]);
         assert_eq!(read(file), concat_batches(&schema(), &batches).unwrap());
     }
 

@@ -1,10 +1,11 @@
-//! A column chunk of texts: with a dictionary as long as its values recur, plain from then on.
+//! A column chunk of texts: with a dictionary as long as its values recur; from then on what differs from one to the next, or
+//! plain values where that is most of them.
 
 use std::{hash::BuildHasher, ops::Range};
 
 use arrow::{
-    array::{Array, BooleanBufferBuilder, StringArray},
-    buffer::BooleanBuffer,
+    array::{Array, BooleanBufferBuilder, Int32DictionaryArray, StringArray, cast::AsArray},
+    buffer::{BooleanBuffer, NullBuffer},
 };
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -23,7 +24,7 @@ use parquet::{
 };
 use zstd::bulk::Compressor;
 
-use super::{LEVEL, failed, hybrid};
+use super::{LEVEL, failed, front::FrontCoding, hybrid};
 
 /// Rows of a page, and about its most bytes: it stays in the cache of one core until it is compressed.
 const PAGE_ROWS: usize = 20_000;
@@ -35,6 +36,9 @@ const ROOM: usize = 16;
 /// Bytes that are copied at once, of values that are not longer.
 const SHORT: usize = 32;
 
+/// Stands for a number that is not known yet.
+const UNKNOWN: u32 = u32::MAX;
+
 /// Rows between two looks at a page's size.
 const STEP: usize = 1024;
 
@@ -45,17 +49,31 @@ const MOST_BYTES: usize = 1 << 20;
 /// A dictionary whose values are there less often than this, on the average, does not pay.
 const LEAST_USES: usize = 3;
 
+/// How values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Coding {
+    /// As numbers of those that were there before.
+    #[default]
+    Dictionary,
+    /// Each by itself.
+    Plain,
+    /// By what differs from the one before.
+    Front,
+}
+
 /// A chunk being filled.
 pub(super) struct TextColumn {
     leaf: ColumnDescPtr,
     dictionary: Dictionary,
-    /// Whether values are still looked up.
-    looks_up: bool,
+    /// The dictionary's numbers of the texts whose numbers are added.
+    numbers: Vec<u32>,
+    coding: Coding,
     page: OpenPage,
     data: Pages,
-    /// Whether a data page needs the dictionary, and whether one does not.
+    /// Whether a data page needs the dictionary, and whether one has plain values, or what is left of them.
     with_dictionary: bool,
     with_plain: bool,
+    with_front_coding: bool,
     rows: usize,
     /// What a page is made of, and made into.
     body: Vec<u8>,
@@ -68,18 +86,48 @@ pub(super) struct Chunk {
     pub(super) bytes: Bytes,
     /// What the file's footer tells of them.
     pub(super) closed: ColumnCloseResult,
-    /// Whether looking up its values did not pay.
-    pub(super) plain: bool,
+    /// How its last values were kept.
+    pub(super) coding: Coding,
 }
 
 /// A data page being filled.
 struct OpenPage {
-    /// Whether each row has a value.
+    /// Whether each row has a value, up to the last that has none.
     valid: BooleanBufferBuilder,
+    /// Rows with a value after those.
+    present: usize,
     /// Values, as numbers of the dictionary's.
     numbers: Vec<u32>,
     /// Values in Parquet's encoding PLAIN, behind room for the levels.
     plain: Vec<u8>,
+    /// Values by what differs from the one before.
+    front: FrontCoding,
+}
+
+/// Rows to add: texts, or the numbers of texts.
+struct Rows<'a> {
+    texts: &'a StringArray,
+    keys: Option<&'a [i32]>,
+}
+
+impl Rows<'_> {
+    /// Where a text stands.
+    #[inline(always)]
+    fn place(&self, number: usize) -> Range<usize> {
+        // Offsets are not negative.
+        let ends = self.texts.value_offsets();
+        ends[number].unsigned_abs() as usize..ends[number + 1].unsigned_abs() as usize
+    }
+
+    #[inline]
+    fn append_plain(&self, number: usize, plain: &mut Vec<u8>) {
+        append_plain_part(self.texts.value_data(), self.place(number), plain);
+    }
+
+    #[inline]
+    fn append_front(&self, number: usize, front: &mut FrontCoding) {
+        front.push(self.texts.value_data(), self.place(number));
+    }
 }
 
 /// Pages that are whole.
@@ -90,17 +138,25 @@ struct Pages {
 }
 
 impl TextColumn {
-    /// Begins a chunk; whether its values are looked up.
-    pub(super) fn new(leaf: ColumnDescPtr, looks_up: bool) -> Self {
+    /// Begins a chunk; how its values are kept at first.
+    pub(super) fn new(leaf: ColumnDescPtr, coding: Coding) -> Self {
         let valid = BooleanBufferBuilder::new(PAGE_ROWS);
         Self {
             leaf,
             dictionary: Dictionary::default(),
-            looks_up,
-            page: OpenPage { valid, numbers: Vec::new(), plain: vec![0; ROOM] },
+            numbers: Vec::new(),
+            coding,
+            page: OpenPage {
+                valid,
+                present: 0,
+                numbers: Vec::new(),
+                plain: vec![0; ROOM],
+                front: FrontCoding::default(),
+            },
             data: Pages::default(),
             with_dictionary: false,
             with_plain: false,
+            with_front_coding: false,
             rows: 0,
             body: Vec::new(),
             compressed: Vec::new(),
@@ -109,63 +165,112 @@ impl TextColumn {
 
     /// Adds rows.
     pub(super) fn append(&mut self, array: &StringArray, compressor: &mut Compressor<'static>) -> Result<()> {
+        self.append_rows(&Rows { texts: array, keys: None }, array.nulls(), array.len(), compressor)
+    }
+
+    /// Adds rows that come with a dictionary of their own.
+    pub(super) fn append_numbered(
+        &mut self,
+        array: &Int32DictionaryArray,
+        compressor: &mut Compressor<'static>,
+    ) -> Result<()> {
+        let Some(texts) = array.values().as_string_opt() else {
+            return Err(ParquetError::General("a dictionary of something else than texts".into()));
+        };
+        self.numbers.clear();
+        self.numbers.resize(texts.len(), UNKNOWN);
+        let keys = Some(&array.keys().values()[..]);
+        self.append_rows(&Rows { texts, keys }, array.nulls(), array.len(), compressor)
+    }
+
+    fn append_rows(
+        &mut self,
+        of: &Rows<'_>,
+        nulls: Option<&NullBuffer>,
+        count: usize,
+        compressor: &mut Compressor<'static>,
+    ) -> Result<()> {
         let mut begin = 0;
-        while begin < array.len() {
-            let end = array.len().min(begin + STEP).min(begin + PAGE_ROWS - self.page.valid.len());
-            self.step(array, begin..end);
+        while begin < count {
+            let end = count.min(begin + STEP).min(begin + PAGE_ROWS - self.page.rows());
+            self.step(of, nulls, begin..end);
             self.rows += end - begin;
             begin = end;
-            if self.page.valid.len() >= PAGE_ROWS || self.page.plain.len() >= PAGE_BYTES {
-                self.end_page(compressor)?;
-            }
+            self.end_full_page(compressor)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, array: &StringArray, rows: Range<usize>) {
-        let nulls = array.nulls().map(|nulls| nulls.slice(rows.start, rows.len()));
+    fn end_full_page(&mut self, compressor: &mut Compressor<'static>) -> Result<()> {
+        let is_full = self.page.rows() >= PAGE_ROWS || self.page.plain.len() + self.page.front.bytes() >= PAGE_BYTES;
+        if is_full { self.end_page(compressor) } else { Ok(()) }
+    }
+
+    fn step(&mut self, of: &Rows<'_>, nulls: Option<&NullBuffer>, rows: Range<usize>) {
+        let nulls = nulls.map(|nulls| nulls.slice(rows.start, rows.len()));
         match nulls.filter(|nulls| nulls.null_count() > 0) {
             None => {
-                self.page.valid.append_n(rows.len(), true);
-                self.values(array, rows);
+                self.page.present += rows.len();
+                self.values(of, rows);
             }
             Some(nulls) => {
                 let begin = nulls.offset();
+                self.page.present_until_now();
                 self.page.valid.append_packed_range(begin..begin + nulls.len(), nulls.validity());
-                self.values(array, nulls.valid_indices().map(|row| rows.start + row));
+                self.values(of, nulls.valid_indices().map(|row| rows.start + row));
             }
         }
     }
 
-    fn values(&mut self, array: &StringArray, rows: impl Iterator<Item = usize>) {
-        if self.looks_up {
-            let texts = rows.map(|row| array.value(row).as_bytes());
-            self.page.numbers.extend(texts.map(|text| self.dictionary.number(text)));
-            return;
-        }
-        let (all, ends) = (array.value_data(), array.value_offsets());
-        for row in rows {
-            // Offsets are not negative.
-            let (begin, end) = (ends[row].unsigned_abs() as usize, ends[row + 1].unsigned_abs() as usize);
-            append_plain_part(all, begin..end, &mut self.page.plain);
+    fn values(&mut self, of: &Rows<'_>, rows: impl Iterator<Item = usize>) {
+        let Self { dictionary, numbers, page, coding, .. } = self;
+        // Keys are not negative.
+        let key = |keys: &[i32], row: usize| keys[row].unsigned_abs() as usize;
+        let text = |place: usize| &of.texts.value_data()[of.place(place)];
+        match (of.keys, *coding) {
+            (None, Coding::Dictionary) => page.numbers.extend(rows.map(|row| dictionary.number(text(row)))),
+            (Some(keys), Coding::Dictionary) => page.numbers.extend(rows.map(|row| {
+                let key = key(keys, row);
+                if numbers[key] == UNKNOWN {
+                    numbers[key] = dictionary.number(text(key));
+                }
+                numbers[key]
+            })),
+            (None, Coding::Plain) => rows.for_each(|row| of.append_plain(row, &mut page.plain)),
+            (Some(keys), Coding::Plain) => rows.for_each(|row| of.append_plain(key(keys, row), &mut page.plain)),
+            (None, Coding::Front) => rows.for_each(|row| of.append_front(row, &mut page.front)),
+            (Some(keys), Coding::Front) => rows.for_each(|row| of.append_front(key(keys, row), &mut page.front)),
         }
     }
 
     fn end_page(&mut self, compressor: &mut Compressor<'static>) -> Result<()> {
         let page = &mut self.page;
-        if page.valid.is_empty() {
+        if page.rows() == 0 {
             return Ok(());
         }
-        if self.looks_up && !self.with_dictionary && !self.dictionary.pays(page.numbers.len()) {
+        if self.coding == Coding::Dictionary && !self.with_dictionary && !self.dictionary.pays(page.numbers.len()) {
             // No page needs the dictionary yet, so none will.
             page.numbers.drain(..).for_each(|number| append_plain(self.dictionary.value(number), &mut page.plain));
-            self.looks_up = false;
+            self.coding = Coding::Plain;
         }
-        let rows = page.valid.len();
+        if self.coding == Coding::Plain && FrontCoding::pays_for(&page.plain[ROOM..]) {
+            page.front.extend(&page.plain[ROOM..]);
+            page.plain.truncate(ROOM);
+            self.coding = Coding::Front;
+        } else if self.coding == Coding::Front && !page.front.pays() {
+            // From the next page on.
+            self.coding = Coding::Plain;
+        }
+        let rows = page.rows();
         self.body.clear();
+        page.present_until_now();
         levels(&page.valid.finish(), &mut self.body);
         let num_values = u32::try_from(rows).map_err(|_| ParquetError::General("a page of too many rows".into()))?;
-        let (body, encoding) = if page.numbers.is_empty() {
+        let (body, encoding) = if !page.front.is_empty() {
+            page.front.finish(&mut self.body);
+            self.with_front_coding = true;
+            (&self.body[..], Encoding::DELTA_BYTE_ARRAY)
+        } else if page.numbers.is_empty() {
             self.with_plain = true;
             let body = match ROOM.checked_sub(self.body.len()) {
                 // What a column without nulls has to say: the values need not be copied behind it.
@@ -196,7 +301,9 @@ impl TextColumn {
         })?;
         page.numbers.clear();
         page.plain.truncate(ROOM);
-        self.looks_up &= !self.dictionary.is_full();
+        if self.coding == Coding::Dictionary && self.dictionary.is_full() {
+            self.coding = Coding::Plain;
+        }
         Ok(())
     }
 
@@ -208,6 +315,9 @@ impl TextColumn {
         if self.with_plain || self.with_dictionary {
             // The dictionary's own values are plain.
             encodings.push(Encoding::PLAIN);
+        }
+        if self.with_front_coding {
+            encodings.push(Encoding::DELTA_BYTE_ARRAY);
         }
         if self.with_dictionary {
             encodings.push(Encoding::RLE_DICTIONARY);
@@ -239,7 +349,18 @@ impl TextColumn {
             column_index: None,
             offset_index: None,
         };
-        Ok(Chunk { bytes: bytes.into(), closed, plain: !self.looks_up })
+        Ok(Chunk { bytes: bytes.into(), closed, coding: self.coding })
+    }
+}
+
+impl OpenPage {
+    fn rows(&self) -> usize {
+        self.valid.len() + self.present
+    }
+
+    /// Notes that the rows up to here have values.
+    fn present_until_now(&mut self) {
+        self.valid.append_n(std::mem::take(&mut self.present), true);
     }
 }
 
