@@ -60,12 +60,17 @@ impl Quotes {
             self.places.resize(2 * self.count + 4 * BLOCK, 0);
         }
         let Some(places) = self.places[self.count..].first_chunk_mut::<BLOCK>() else { return };
-        let found = marked.count_ones() as usize;
         #[allow(clippy::cast_possible_truncation, reason = "texts of more than 4 GiB are refused")]
         let start = start as u32;
-        for place in &mut places[..found] {
+        // Counting the bits first costs more than looking at each time whether one is left: not every processor counts bits.
+        let mut found = 0;
+        for place in places {
+            if marked == 0 {
+                break;
+            }
             *place = start + marked.trailing_zeros();
             marked &= marked.wrapping_sub(1);
+            found += 1;
         }
         self.count += found;
     }
@@ -245,16 +250,33 @@ struct Masks {
 
 #[inline]
 fn masks(block: &[u8; BLOCK]) -> Masks {
-    let is = |bytes: u8x16, wanted: u8| bytes.simd_eq(u8x16::splat(wanted));
-    let bits = |mask: u8x16| u64::from(mask.to_bitmask());
-    let mut masks = Masks { quotes: 0, backslashes: 0, controls: 0 };
-    for (place, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
-        let (bytes, shift) = (u8x16::new(*bytes), 16 * place);
-        masks.quotes |= bits(is(bytes, b'"')) << shift;
-        masks.backslashes |= bits(is(bytes, b'\\')) << shift;
-        masks.controls |= bits(bytes.min(u8x16::splat(0x1f)).simd_eq(bytes)) << shift;
+    let parts = block.as_chunks::<16>().0;
+    let bits = |of: fn(u8x16) -> u8x16| {
+        let each = parts.iter().enumerate();
+        each.fold(0, |bits, (place, bytes)| bits | (u64::from(of(u8x16::new(*bytes)).to_bitmask()) << (16 * place)))
+    };
+    let quotes = bits(is_quote);
+    // Of the others most blocks have none, which one look for all sixteen bytes of four tells.
+    let any = |any: u8x16, bytes: &[u8; 16]| any | is_backslash(u8x16::new(*bytes)) | is_control(u8x16::new(*bytes));
+    match parts.iter().fold(u8x16::splat(0), any).to_bitmask() {
+        0 => Masks { quotes, backslashes: 0, controls: 0 },
+        _ => Masks { quotes, backslashes: bits(is_backslash), controls: bits(is_control) },
     }
-    masks
+}
+
+#[inline(always)]
+fn is_quote(bytes: u8x16) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(b'"'))
+}
+
+#[inline(always)]
+fn is_backslash(bytes: u8x16) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(b'\\'))
+}
+
+#[inline(always)]
+fn is_control(bytes: u8x16) -> u8x16 {
+    bytes.min(u8x16::splat(0x1f)).simd_eq(bytes)
 }
 
 #[cfg(test)]

@@ -50,13 +50,21 @@ impl<'a, S: Strings> Walk<'a, S> {
         self.bytes.get(at).copied().unwrap_or(0)
     }
 
+    /// The place of what follows white space, and its byte.
+    #[inline(always)]
+    fn token(&self, mut at: usize) -> (usize, u8) {
+        let mut byte = self.byte(at);
+        while byte <= b' ' && matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            at += 1;
+            byte = self.byte(at);
+        }
+        (at, byte)
+    }
+
     /// The place of what follows white space.
     #[inline]
-    pub fn space(&self, mut at: usize) -> usize {
-        while matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
-            at += 1;
-        }
-        at
+    pub fn space(&self, at: usize) -> usize {
+        self.token(at).0
     }
 
     /// The object that the text has to be, as [`Walk::members`] goes through it.
@@ -80,19 +88,19 @@ impl<'a, S: Strings> Walk<'a, S> {
         mut each: impl FnMut(&mut Self, &'a [u8], usize) -> Option<usize>,
     ) -> Option<usize> {
         self.enter(open)?;
-        let mut at = self.space(open + 1);
-        if self.byte(at) == b'}' {
+        let (mut at, mut first) = self.token(open + 1);
+        if first == b'}' {
             return Some(self.leave(at));
         }
         loop {
-            let (close, value) = self.key(at)?;
+            let (close, value) = self.key(at, first)?;
             let key = self.bytes.get(at + 1..close)?;
             let end = each(self, key, value)?;
-            at = self.space(end);
-            match self.byte(at) {
-                b',' => at = self.space(at + 1),
-                b'}' => return Some(self.leave(at)),
-                _ => return self.wrong("neither a comma nor the object's end", at),
+            let (next, byte) = self.token(end);
+            match byte {
+                b',' => (at, first) = self.token(next + 1),
+                b'}' => return Some(self.leave(next)),
+                _ => return self.wrong("neither a comma nor the object's end", next),
             }
         }
     }
@@ -101,17 +109,17 @@ impl<'a, S: Strings> Walk<'a, S> {
     #[inline(always)]
     pub fn elements(&mut self, open: usize, mut each: impl FnMut(&mut Self, usize) -> Option<usize>) -> Option<usize> {
         self.enter(open)?;
-        let mut at = self.space(open + 1);
-        if self.byte(at) == b']' {
+        let (mut at, first) = self.token(open + 1);
+        if first == b']' {
             return Some(self.leave(at));
         }
         loop {
             let end = each(self, at)?;
-            at = self.space(end);
-            match self.byte(at) {
-                b',' => at = self.space(at + 1),
-                b']' => return Some(self.leave(at)),
-                _ => return self.wrong("neither a comma nor the list's end", at),
+            let (next, byte) = self.token(end);
+            match byte {
+                b',' => at = self.space(next + 1),
+                b']' => return Some(self.leave(next)),
+                _ => return self.wrong("neither a comma nor the list's end", next),
             }
         }
     }
@@ -137,12 +145,13 @@ impl<'a, S: Strings> Walk<'a, S> {
                         return self.wrong(TOO_DEEP, at);
                     }
                     objects = (objects << 1) | u128::from(first == b'{');
-                    at = self.space(at + 1);
-                    match (self.byte(at), first) {
+                    let next;
+                    (at, next) = self.token(at + 1);
+                    match (next, first) {
                         // Nothing in it: the loop below closes it.
                         (b'}', b'{') | (b']', b'[') => at,
                         (_, b'{') => {
-                            at = self.key(at)?.1;
+                            at = self.key(at, next)?.1;
                             continue;
                         }
                         _ => continue,
@@ -155,12 +164,13 @@ impl<'a, S: Strings> Walk<'a, S> {
                 if depth == 0 {
                     return Some(at);
                 }
-                at = self.space(at);
+                let byte;
+                (at, byte) = self.token(at);
                 let in_object = objects & 1 == 1;
-                match self.byte(at) {
+                match byte {
                     b',' if in_object => {
-                        let next = self.space(at + 1);
-                        at = self.key(next)?.1;
+                        let (next, first) = self.token(at + 1);
+                        at = self.key(next, first)?.1;
                         break;
                     }
                     b',' => {
@@ -215,15 +225,15 @@ impl<'a, S: Strings> Walk<'a, S> {
         Some(at)
     }
 
-    /// A key with its colon: the places of the closing quote and of the value.
-    #[inline]
-    fn key(&mut self, at: usize) -> Option<(usize, usize)> {
-        if self.byte(at) != b'"' {
+    /// A key, of which the first byte is known, with its colon: the places of the closing quote and of the value.
+    #[inline(always)]
+    fn key(&mut self, at: usize, first: u8) -> Option<(usize, usize)> {
+        if first != b'"' {
             return self.wrong("no key", at);
         }
         let close = self.string(at);
-        let colon = self.space(close + 1);
-        if self.byte(colon) != b':' {
+        let (colon, byte) = self.token(close + 1);
+        if byte != b':' {
             return self.wrong("a key without a colon", colon);
         }
         Some((close, self.space(colon + 1)))

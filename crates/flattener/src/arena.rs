@@ -6,7 +6,10 @@
 
 use fhirvest_fhir::quotes::{JsonError, Quotes};
 
-use crate::{scan::Scan, trie::Trie};
+use crate::{
+    scan::Scan,
+    trie::{Order, Trie},
+};
 
 /// A number that stands for no node.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -48,8 +51,7 @@ pub(crate) struct Node {
     pub(crate) name: u32,
     /// The next element beside it; for a resource, its place among the resources.
     pub(crate) next: u32,
-    pub(crate) first_child: u32,
-    /// A [`bit`] for each name among the children; names share bits.
+    /// A [`bit`] for each name among the children; names share bits. The first child of a node that has any is the node after it.
     pub(crate) names: u64,
     pub(crate) value: Value,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Arena {
     /// Names that the trie knows.
     names: usize,
     quotes: Quotes,
+    /// The order of names in the resources before.
+    order: Order,
 }
 
 impl Arena {
@@ -102,11 +106,14 @@ impl Arena {
             if u32::try_from(before + 2 * text.len()).is_err() {
                 return Err(JsonError { what: "too much text", at: 0 });
             }
-            self.names = trie.names();
+            if self.names != trie.names() {
+                // The first resource: an arena has one trie.
+                (self.names, self.order) = (trie.names(), trie.order());
+            }
             let place = size(self.resources.len());
             self.resources.push(root);
             self.tops.resize(self.tops.len() + self.names, NONE);
-            self.nodes.push(Node { name: NONE, next: place, first_child: NONE, names: 0, value: Value::Object });
+            self.nodes.push(Node { name: NONE, next: place, names: 0, value: Value::Object });
             self.text.push_str(text);
             Scan::resource(self, trie, (text, before), &quotes, root)
         });
@@ -160,6 +167,11 @@ impl Arena {
         self.nodes[number as usize]
     }
 
+    /// The first child of a node, if it has one.
+    pub(crate) fn first_child(&self, of: u32) -> u32 {
+        if self.nodes[of as usize].names == 0 { NONE } else { of + 1 }
+    }
+
     /// The first child of a node under a name; its neighbours of the same name follow it.
     #[inline(always)]
     pub(crate) fn first(&self, of: u32, name: u32) -> u32 {
@@ -171,7 +183,7 @@ impl Arena {
         if parent.name == NONE && (name as usize) < self.names {
             return self.tops[parent.next as usize * self.names + name as usize];
         }
-        let mut next = parent.first_child;
+        let mut next = of + 1;
         while next != NONE {
             let node = &self.nodes[next as usize];
             if node.name == name {
@@ -180,6 +192,16 @@ impl Arena {
             next = node.next;
         }
         next
+    }
+
+    /// Hands on the children of a node under a name.
+    #[inline(always)]
+    pub(crate) fn each(&self, of: u32, name: u32, mut visit: impl FnMut(u32)) {
+        let mut next = self.first(of, name);
+        while let Some(node) = self.nodes.get(next as usize).filter(|node| node.name == name) {
+            visit(next);
+            next = node.next;
+        }
     }
 
     /// The only child of a node under a name; [`NONE`] for none, [`SEVERAL`] for more.
@@ -203,9 +225,22 @@ impl Arena {
         &self.text
     }
 
-    /// The names that no path knows.
-    pub(crate) fn others(&mut self) -> &mut Vec<String> {
-        &mut self.others
+    /// The names that no path knows, and the order of names.
+    #[inline]
+    pub(crate) fn names(&mut self) -> (&mut Vec<String>, &mut Order) {
+        (&mut self.others, &mut self.order)
+    }
+
+    /// A number of what is limited by the text.
+    #[inline]
+    pub(crate) fn number(place: usize) -> u32 {
+        size(place)
+    }
+
+    /// The number of the next node.
+    #[inline]
+    pub(crate) fn next(&self) -> u32 {
+        size(self.nodes.len())
     }
 
     /// Whether some value is no object where R4 has one.
@@ -259,32 +294,41 @@ impl Arena {
         Piece { start: piece.start + size(start), length: size(length) }
     }
 
-    /// Adds a node after its neighbour `last`.
+    /// Adds a node after its neighbour `last`, which it is then.
     #[inline(always)]
-    pub(crate) fn add(&mut self, name: u32, parent: u32, last: &mut u32, value: Value) -> u32 {
+    pub(crate) fn add(&mut self, name: u32, last: &mut u32, value: Value) -> u32 {
         let number = size(self.nodes.len());
-        self.nodes.push(Node { name, next: NONE, first_child: NONE, names: 0, value });
-        let of = &mut self.nodes[parent as usize];
-        of.names |= bit(name);
-        if of.name == NONE && (name as usize) < self.names {
-            let first = &mut self.tops[of.next as usize * self.names + name as usize];
-            if *first == NONE {
-                *first = number;
-            }
-        }
-        if *last == NONE {
-            of.first_child = number;
-        } else {
+        self.nodes.push(Node { name, next: NONE, names: 0, value });
+        if *last != NONE {
             self.nodes[*last as usize].next = number;
         }
         *last = number;
         number
     }
+
+    /// Says that a node is the first of a name in the latest resource.
+    #[inline(always)]
+    pub(crate) fn is_first_of_resource(&mut self, number: u32, name: u32) {
+        if (name as usize) < self.names {
+            let place = self.tops.len() - self.names + name as usize;
+            if let Some(top) = self.tops.get_mut(place).filter(|top| **top == NONE) {
+                *top = number;
+            }
+        }
+    }
+
+    /// Says which names the children of a node have, once all are there.
+    #[inline]
+    pub(crate) fn name_children(&mut self, of: u32, names: u64) {
+        self.nodes[of as usize].names = names;
+    }
 }
 
-/// Resources are limited to less than 4 GiB by whoever reads them; beyond that a place is simply out of the text.
+/// A place or length in the text, or a number of nodes, of which there are not more than the text has bytes.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "`read` refuses texts of more than 4 GiB")]
 fn size(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(NONE)
+    length as u32
 }
 
 #[cfg(test)]
@@ -293,7 +337,7 @@ mod tests {
 
     fn children(arena: &Arena, of: u32) -> Vec<Node> {
         let mut found = Vec::new();
-        let mut next = arena.node(of).first_child;
+        let mut next = arena.first_child(of);
         while next != NONE {
             found.push(arena.node(next));
             next = arena.node(next).next;

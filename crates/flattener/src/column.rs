@@ -146,9 +146,10 @@ enum Values {
 }
 
 impl Builder {
-    pub(crate) fn new(scalar: Scalar, collection: bool, json: bool) -> Self {
+    /// A builder of values, or of lists of them; whether texts have numbers, which those of lists never have.
+    pub(crate) fn new(scalar: Scalar, collection: bool, json: bool, dictionary: bool) -> Self {
         let values = match scalar {
-            Scalar::Text => Values::Text(Texts::with_capacity(0, 0)),
+            Scalar::Text => Values::Text(Texts::new(dictionary && !collection)),
             Scalar::Boolean => Values::Boolean(BooleanBuilder::new()),
             Scalar::Int32 => Values::Int32(Int32Builder::new()),
             Scalar::Int64 => Values::Int64(Int64Builder::new()),
@@ -194,7 +195,9 @@ impl Builder {
         let first = |cell| {
             if let Filling::Items(start, end) = cell { within(start, end).first().copied() } else { alone(cell) }
         };
-        let all = evaluator.arena.all_text();
+        if let Values::Text(builder) = &mut self.values {
+            return extend_texts(builder, evaluator, cells, first, json);
+        }
         // Rows without a value that are not added yet.
         let mut nulls = 0;
         for (cell, rows) in cells {
@@ -206,8 +209,8 @@ impl Builder {
                 self.values.nulls(std::mem::take(&mut nulls));
             }
             let fits = match (cell, &mut self.values) {
-                (Filling::Text(piece), Values::Text(builder)) => {
-                    builder.append_part(all, piece.place(), rows);
+                (Filling::RowIndex(place), Values::Int32(builder)) if rows == 1 && i32::try_from(place).is_ok() => {
+                    builder.append_value(place.cast_signed());
                     true
                 }
                 (Filling::Misfit, values) => {
@@ -220,6 +223,13 @@ impl Builder {
         }
         self.values.nulls(nulls);
         misfits
+    }
+
+    /// Adds rows that have one text, where the column is one of texts.
+    pub(crate) fn text(&mut self, text: &str, rows: usize) {
+        if let (Values::Text(builder), None) = (&mut self.values, &self.list) {
+            builder.append(text, rows);
+        }
     }
 
     /// Adds rows without a value.
@@ -307,7 +317,7 @@ impl Values {
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         Ok(match self {
-            Self::Text(builder) => Arc::new(builder.finish()?),
+            Self::Text(builder) => builder.finish()?,
             Self::Boolean(builder) => Arc::new(builder.finish()),
             Self::Int32(builder) => Arc::new(builder.finish()),
             Self::Int64(builder) => Arc::new(builder.finish()),
@@ -319,6 +329,44 @@ impl Values {
             Self::Binary(builder) => Arc::new(builder.finish()),
         })
     }
+}
+
+/// As [`Builder::extend`], of texts: what most columns are. `first` gives the value of a cell.
+fn extend_texts<'p>(
+    builder: &mut Texts,
+    evaluator: &Evaluator<'_>,
+    cells: impl Iterator<Item = (Filling, usize)>,
+    first: impl Fn(Filling) -> Option<Item<'p>>,
+    json: bool,
+) -> u64 {
+    let all = evaluator.arena.all_text();
+    let (mut nulls, mut misfits) = (0, 0);
+    for (cell, rows) in cells {
+        if let Filling::Nothing = cell {
+            nulls += rows;
+            continue;
+        }
+        if nulls > 0 {
+            builder.append_nulls(std::mem::take(&mut nulls));
+        }
+        let fits = match (cell, first(cell)) {
+            (Filling::Text(piece), _) => {
+                builder.append_part(all, piece.place(), rows);
+                continue;
+            }
+            (Filling::Misfit, _) => false,
+            (_, None) => {
+                nulls = rows;
+                continue;
+            }
+            (_, Some(item)) => text(evaluator, item, json, |text| builder.append(text, rows)).is_some(),
+        };
+        if !fits {
+            (nulls, misfits) = (rows, misfits + rows as u64);
+        }
+    }
+    builder.append_nulls(nulls);
+    misfits
 }
 
 /// The value of a cell that has none among the items.

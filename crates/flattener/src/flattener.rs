@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{error::ArrowError, record_batch::RecordBatch};
+use arrow::{
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
+    record_batch::RecordBatch,
+};
 use fhirvest_fhir::quotes::JsonError;
 
 use crate::{
@@ -15,6 +19,7 @@ use crate::{
     evaluate::{Evaluator, Item},
     plan::{Compiled, Inner},
     rows::{Gathered, Spread},
+    texts::dictionary_of_texts,
     trie::Trie,
 };
 
@@ -78,6 +83,8 @@ pub struct Flattener {
     plan: Arc<Inner>,
     arena: Arena,
     computed: RefCell<String>,
+    /// Of the tables' batches.
+    schemas: Vec<SchemaRef>,
     builders: Vec<Vec<Builder>>,
     counts: Vec<TableCounts>,
     failures: Vec<Failure>,
@@ -90,12 +97,17 @@ pub struct Flattener {
 }
 
 impl Flattener {
-    pub(crate) fn new(plan: Arc<Inner>) -> Self {
-        let builders = plan.views.iter().map(|view| view.columns.iter().map(|cell| cell.builder()).collect()).collect();
+    /// Whether texts have numbers.
+    pub(crate) fn new(plan: Arc<Inner>, dictionary: bool) -> Self {
+        let columns = |view: &Compiled| view.columns.iter().map(|cell| cell.builder(dictionary)).collect();
+        let builders = plan.views.iter().map(columns).collect();
+        let schema = |schema: &SchemaRef| if dictionary { with_dictionaries(schema) } else { schema.clone() };
+        let schemas = plan.tables.iter().map(|table| schema(&table.schema)).collect();
         let zero = |view: &Compiled| TableCounts { casts: vec![0; view.columns.len()], ..TableCounts::default() };
         Self {
             arena: Arena::default(),
             computed: RefCell::default(),
+            schemas,
             builders,
             counts: plan.views.iter().map(zero).collect(),
             failures: Vec::new(),
@@ -182,17 +194,27 @@ impl Flattener {
     pub fn flush(&mut self) -> Result<Vec<Option<RecordBatch>>, FlattenError> {
         self.settle();
         let mut batches = Vec::with_capacity(self.builders.len());
-        for ((table, builders), rows) in self.plan.tables.iter().zip(&mut self.builders).zip(&mut self.buffered) {
+        let tables = self.plan.tables.iter().zip(&self.schemas).zip(&mut self.builders).zip(&mut self.buffered);
+        for (((table, schema), builders), rows) in tables {
             if std::mem::take(rows) == 0 {
                 batches.push(None);
                 continue;
             }
             let columns = builders.iter_mut().map(Builder::finish).collect::<Result<Vec<_>, _>>();
-            let batch = columns.and_then(|columns| RecordBatch::try_new(table.schema.clone(), columns));
+            let batch = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
             batches.push(Some(batch.map_err(|source| FlattenError { table: table.name.clone(), source })?));
         }
         Ok(batches)
     }
+}
+
+/// A table's columns, those of texts with numbers.
+fn with_dictionaries(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(dictionary_of_texts())),
+        _ => field.clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Empty, with the memory of the rows before.
@@ -266,6 +288,9 @@ impl<'p> Together<'_, 'p> {
         fillings.resize(self.view.columns.len().max(fillings.len()), Vec::new());
         for ((cell, sources), fillings) in self.view.columns.iter().zip(&self.view.sources).zip(fillings.iter_mut()) {
             fillings.clear();
+            if cell.literal.is_some() {
+                continue;
+            }
             // Where none of the places has what all sources begin with, there is nothing to look for.
             if plain && sources.iter().all(|(walk, source)| gathered.lacks(*walk, source.needs)) {
                 continue;
@@ -294,8 +319,13 @@ impl<'p> Together<'_, 'p> {
         runs.resize(self.view.walks.max(runs.len()), Vec::new());
         let spread: Vec<Spread> =
             runs[..self.view.walks].iter_mut().enumerate().map(|(walk, runs)| gathered.runs(walk, runs)).collect();
-        let columns = self.builders.iter_mut().zip(&self.view.sources).zip(fillings.iter()).zip(&mut self.count.casts);
-        for (((builder, sources), fillings), casts) in columns {
+        let sources = self.view.columns.iter().zip(&self.view.sources);
+        let columns = self.builders.iter_mut().zip(sources).zip(fillings.iter()).zip(&mut self.count.casts);
+        for (((builder, (cell, sources)), fillings), casts) in columns {
+            if let Some(text) = &cell.literal {
+                builder.text(text, rows);
+                continue;
+            }
             *casts += match &sources[..] {
                 _ if fillings.is_empty() => {
                     builder.nothing(rows);

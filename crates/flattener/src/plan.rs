@@ -56,6 +56,39 @@ pub(crate) struct Compiled {
     pub(crate) walks: usize,
     /// What several columns begin with.
     pub(crate) stems: Vec<Stem>,
+    /// The iterations, where each stands within the one before and nothing else makes rows.
+    pub(crate) nest: Option<Vec<Level>>,
+}
+
+/// One iteration of several within each other.
+#[derive(Debug)]
+pub(crate) struct Level {
+    pub(crate) walk: usize,
+    pub(crate) chain: Chain,
+    /// The field that the chain is, if it is one.
+    pub(crate) field: Option<u32>,
+    /// Whether nothing gives one row of nulls.
+    pub(crate) or_null: bool,
+}
+
+/// Finds the iterations of selects that stand within each other only; whether these are all that makes rows: no union, no
+/// `repeat`, no two iterations side by side, and paths that are fields of fields.
+fn is_nest(selects: &[Rows], levels: &mut Vec<Level>) -> bool {
+    let mut within: &[Rows] = &[];
+    let before = levels.len();
+    for select in selects {
+        match &select.iteration {
+            _ if !select.unions.is_empty() => return false,
+            None if select.is_leaf() => {}
+            Some(Walk::Each(Source { fast: Fast::Chain(chain), .. }, or_null)) if levels.len() == before => {
+                let (chain, field) = (chain.clone(), chain.field());
+                levels.push(Level { walk: select.walk, chain, field, or_null: *or_null });
+                within = &select.selects;
+            }
+            _ => return false,
+        }
+    }
+    within.is_empty() || is_nest(within, levels)
 }
 
 /// The beginning of several columns' paths, which is gone once for all of them.
@@ -76,6 +109,8 @@ pub(crate) struct Cell {
     pub(crate) json: bool,
     /// Whether its type is the view's or R4's, and not text for want of one.
     pub(crate) typed: bool,
+    /// The text that every row has.
+    pub(crate) literal: Option<String>,
 }
 
 impl Cell {
@@ -90,8 +125,8 @@ impl Cell {
         format!("{} {}{}", self.name, self.scalar.sql(), if self.collection { "[]" } else { "" })
     }
 
-    pub(crate) fn builder(&self) -> Builder {
-        Builder::new(self.scalar, self.collection, self.json)
+    pub(crate) fn builder(&self, dictionary: bool) -> Builder {
+        Builder::new(self.scalar, self.collection, self.json, dictionary)
     }
 }
 
@@ -244,6 +279,7 @@ impl Plan {
         if !wrong.list.is_empty() {
             return Err(wrong);
         }
+        trie.end();
         Ok(Self { inner: Arc::new(Inner { resource, trie, tables, views: compiled }) })
     }
 
@@ -262,7 +298,14 @@ impl Plan {
     /// A flattener of its own for one thread.
     #[must_use]
     pub fn flattener(&self) -> Flattener {
-        Flattener::new(Arc::clone(&self.inner))
+        Flattener::new(Arc::clone(&self.inner), false)
+    }
+
+    /// The same for who looks up recurring texts, as Parquet's writers do: in its batches columns of type `Utf8` are
+    /// `Dictionary(Int32, Utf8)`. A text may be there several times.
+    #[must_use]
+    pub fn flattener_of_dictionaries(&self) -> Flattener {
+        Flattener::new(Arc::clone(&self.inner), true)
     }
 }
 
@@ -303,7 +346,7 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
     let filters = view.filters.iter().map(|path| compiler.filter(path, &root)).collect();
     let mut columns = Columns { walks: 1, ..Columns::default() };
     let mut select = |select| rows(&mut compiler, &mut columns, select, &root, (0, false));
-    let selects = view.selects.iter().map(&mut select).collect();
+    let selects: Vec<Rows> = view.selects.iter().map(&mut select).collect();
     if columns.cells.is_empty() && compiler.list.iter().all(|one| one.severity == Severity::Warning) {
         let cure = "add a column: {\"name\": \"id\", \"path\": \"getResourceKey()\"}";
         compiler.list.push(Diagnostic::error(Code::NoColumns, "/select", "the view has no columns", cure));
@@ -319,9 +362,18 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
         description: view.description.clone(),
         view_hash: view.hash.clone(),
     };
-    let Columns { cells, mut sources, walks, .. } = columns;
+    let Columns { mut cells, mut sources, walks, .. } = columns;
+    for (cell, sources) in cells.iter_mut().zip(&sources) {
+        if let ([(_, Source { operation: Operation::Text(text), .. })], Scalar::Text, false) =
+            (&sources[..], cell.scalar, cell.collection)
+        {
+            cell.literal = Some(text.clone());
+        }
+    }
     let stems = stems(&mut sources);
-    (table, Compiled { filters, selects, columns: cells, sources, walks, stems }, compiler.list)
+    let mut levels = Vec::new();
+    let nest = is_nest(&selects, &mut levels).then_some(levels);
+    (table, Compiled { filters, selects, columns: cells, sources, walks, stems, nest }, compiler.list)
 }
 
 /// The columns of a view, in the order of their first appearance.
@@ -356,7 +408,8 @@ impl Columns {
         let place = self.cells.len();
         let json = compiler.may_be_json(fhir_type.as_deref(), shape);
         let typed = fhir_type.is_some() || column.ansi_type.is_some();
-        self.cells.push(Cell { name: column.name.clone(), scalar, collection: column.collection, json, typed });
+        let (name, collection) = (column.name.clone(), column.collection);
+        self.cells.push(Cell { name, scalar, collection, json, typed, literal: None });
         let data_type = match column.collection {
             true => arrow::datatypes::DataType::new_list(scalar.arrow(), true),
             false => scalar.arrow(),

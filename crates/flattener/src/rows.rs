@@ -5,7 +5,7 @@ use crate::{
     chain::Chain,
     evaluate::{Evaluator, Fail, Focus, Item},
     operation::Operation,
-    plan::{Compiled, Fast, Rows, Source, Start, Stem, Walk},
+    plan::{Compiled, Fast, Level, Rows, Source, Start, Stem, Walk},
 };
 
 /// Rows that one resource may give in one table. A cross product of hostile lists must not take the memory.
@@ -205,6 +205,53 @@ fn too_many() -> Result<(), Fail> {
     Err(Fail::new(format!("more than {MOST_ROWS} rows from one resource")))
 }
 
+/// The rows of one resource, where iterations stand within each other only.
+struct Nest<'g, 'p> {
+    root: u32,
+    /// `%rowIndex`.
+    row_index: u32,
+    /// As [`Parts::before`].
+    before: usize,
+    gathered: &'g mut Gathered<'p>,
+}
+
+impl Nest<'_, '_> {
+    #[inline]
+    fn place(&mut self, walk: usize, node: u32) {
+        let places = &mut self.gathered.walks[walk];
+        self.gathered.row[walk] = number(places.len());
+        places.push(Place { node, root: self.root, row_index: self.row_index, value: NONE });
+    }
+
+    /// Whether the rows of what is within a node are not too many.
+    fn within(&mut self, evaluator: &Evaluator<'_>, levels: &[Level], node: u32) -> bool {
+        let Some((level, levels)) = levels.split_first() else {
+            self.gathered.rows.extend_from_slice(&self.gathered.row);
+            return true;
+        };
+        let (root, mut found, mut few) = (self.root, 0, true);
+        let mut each = |node| {
+            self.row_index = found;
+            self.place(level.walk, node);
+            few = few && self.within(evaluator, levels, node);
+            found += 1;
+        };
+        match level.field {
+            // What most iterations go over.
+            Some(name) if node != NONE => evaluator.arena.each(node, name, each),
+            Some(_) => {}
+            None => level.chain.each(evaluator, (root, node), &mut each),
+        }
+        if found == 0 && level.or_null {
+            self.row_index = 0;
+            self.place(level.walk, NONE);
+            few = self.within(evaluator, levels, NONE);
+        }
+        self.gathered.row[level.walk] = NONE;
+        few && (self.gathered.rows.len() - self.before) / self.gathered.row.len().max(1) <= MOST_ROWS
+    }
+}
+
 impl Evaluator<'_> {
     /// Gathers the rows of a resource; none where a filter leaves it out. Whether all filters could tell: where one meets a
     /// value of another JSON type the resource stays.
@@ -224,8 +271,13 @@ impl Evaluator<'_> {
                 },
             }
         }
-        gathered.place(0, focus);
         let before = gathered.rows.len();
+        if let (Some(levels), false) = (&view.nest, self.arena.has_odd()) {
+            let mut nest = Nest { root, row_index: 0, before, gathered };
+            nest.place(0, root);
+            return if nest.within(self, levels, root) { Ok(judged) } else { too_many().map(|()| judged) };
+        }
+        gathered.place(0, focus);
         self.product(&Parts { selects: &view.selects, unions: &[], focus, rest: None, before }, gathered)?;
         Ok(judged)
     }

@@ -7,8 +7,8 @@ use fhirvest_fhir::{
 };
 
 use crate::{
-    arena::{Arena, NONE, Piece, Value},
-    trie::{Found, Keeping, Trie},
+    arena::{Arena, NONE, Piece, Value, bit},
+    trie::{Found, Trie, TrieNode},
 };
 
 /// A walk through a resource.
@@ -24,14 +24,10 @@ pub(crate) struct Scan<'a> {
 }
 
 /// Where a value goes in the arena.
-struct Place<'l> {
-    /// The trie's node.
-    node: u32,
-    keeping: Keeping,
-    /// The number of the name.
-    name: u32,
+#[derive(Clone, Copy)]
+struct Place {
+    found: Found,
     parent: u32,
-    last: &'l mut u32,
     /// The place in a list.
     position: u32,
 }
@@ -47,20 +43,36 @@ impl<'a> Scan<'a> {
     ) -> Result<(), JsonError> {
         let mut scan = Self { arena, trie, begin, escapes: quotes.escapes() };
         let mut walk = Walk::new(text, quotes.strings());
-        let mut fields = Fields { of: Trie::ROOT, parent: root, last: NONE, seen: 0 };
-        let read = walk.object(|walk, key, at| scan.field(walk, &mut fields, key, at));
+        let mut fields = Fields::of(Trie::ROOT, trie, root);
+        let read = walk.object(|walk, key, at| scan.field::<true>(walk, &mut fields, key, at));
+        scan.arena.name_children(root, fields.names);
         read.ok_or_else(|| walk.into_error())
     }
 
     /// Reads an object's fields into a node.
     fn fields(&mut self, walk: &mut Resource<'a>, of: u32, parent: u32, open: usize) -> Option<usize> {
-        let mut fields = Fields { of, parent, last: NONE, seen: 0 };
-        walk.members(open, |walk, key, at| self.field(walk, &mut fields, key, at))
+        let mut fields = Fields::of(of, self.trie, parent);
+        let end = walk.members(open, |walk, key, at| self.field::<false>(walk, &mut fields, key, at));
+        self.arena.name_children(parent, fields.names);
+        end
     }
 
+    /// Reads a field: one node, or one for each element of a list. Whether it is the resource's own.
     #[inline(always)]
-    fn field(&mut self, walk: &mut Resource<'a>, fields: &mut Fields, key: &[u8], at: usize) -> Option<usize> {
-        let Some(Found { place, name, node }) = self.find(fields.of, key) else { return walk.skip(at) };
+    fn field<const TOP: bool>(
+        &mut self,
+        walk: &mut Resource<'a>,
+        fields: &mut Fields<'a>,
+        key: &[u8],
+        at: usize,
+    ) -> Option<usize> {
+        let escaped = self.escapes && key.contains(&b'\\');
+        let place = if escaped || fields.node.recursive() {
+            self.find_slowly(fields.node, fields.slot, key, escaped)
+        } else {
+            fields.node.place(key, self.arena.names().1, fields.slot)
+        };
+        let Some(place) = place else { return walk.skip(at) };
         if place < 64 {
             // Of duplicate keys the first counts.
             if fields.seen & (1 << place) != 0 {
@@ -68,62 +80,89 @@ impl<'a> Scan<'a> {
             }
             fields.seen |= 1 << place;
         }
-        let keeping = self.trie.keeping(node);
-        let mut place = Place { node, keeping, name, parent: fields.parent, last: &mut fields.last, position: 0 };
-        // Most values are strings: those cost no call.
-        if walk.byte(at) == b'"' { self.string(walk, &mut place, at) } else { self.value(walk, &mut place, at, false) }
-    }
-
-    #[inline(always)]
-    fn find(&mut self, of: u32, key: &[u8]) -> Option<Found> {
-        if self.escapes && key.contains(&b'\\') {
-            return self.find_escaped(of, key);
-        }
-        self.trie.find(of, key, self.arena.others())
-    }
-
-    #[cold]
-    fn find_escaped(&mut self, of: u32, key: &[u8]) -> Option<Found> {
-        let key: String = serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok()?;
-        self.trie.find(of, key.as_bytes(), self.arena.others())
-    }
-
-    /// Reads the value of a needed field: one node, or one for each element of a list.
-    fn value(&mut self, walk: &mut Resource<'a>, place: &mut Place<'_>, at: usize, within_list: bool) -> Option<usize> {
-        match walk.byte(at) {
-            b'"' => self.string(walk, place, at),
-            // FHIR has no lists of lists: what lies deeper is one value.
-            open @ (b'{' | b'[') if place.keeping.leaf && (open == b'{' || within_list) => {
-                let end = walk.skip(at)?;
-                let json = Value::Json(self.piece(at, end));
-                self.leaf(place, json);
-                Some(end)
+        let found = if fields.node.recursive() {
+            Found { name: Arena::number(place), node: fields.of, keeping: fields.node.keeping() }
+        } else {
+            fields.slot = fields.node.slot() + 1 + Arena::number(place);
+            fields.node.found(place)?
+        };
+        let (first, before) = (self.arena.next(), fields.last);
+        let mut place = Place { found, parent: fields.parent, position: 0 };
+        let last = &mut fields.last;
+        let end = match walk.byte(at) {
+            b'[' => walk.elements(at, |walk, at| {
+                let end = self.value(walk, place, last, at, true);
+                place.position += 1;
+                end
+            }),
+            _ => self.value(walk, place, last, at, false),
+        };
+        if fields.last != before {
+            fields.names |= bit(found.name);
+            if TOP {
+                self.arena.is_first_of_resource(first, found.name);
             }
-            b'{' => {
-                let number = self.arena.add(place.name, place.parent, place.last, Value::Object);
-                if place.keeping.paired {
-                    self.arena.pair(number, place.parent, place.position);
+        }
+        end
+    }
+
+    /// The place of a name that has escapes, or stands where every name leads on.
+    #[cold]
+    fn find_slowly(&mut self, node: &TrieNode, slot: u32, key: &[u8], escaped: bool) -> Option<usize> {
+        let unescaped = || serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
+        let known = if escaped { Some(unescaped().ok()?) } else { None };
+        let key = known.as_ref().map_or(key, String::as_bytes);
+        let (others, order) = self.arena.names();
+        if node.recursive() { self.trie.find_everywhere(node, key, others) } else { node.place(key, order, slot) }
+    }
+
+    /// Reads a value, or one of a list, to be the node after `last`. What most values are costs no call, an object one.
+    #[inline(always)]
+    fn value(
+        &mut self,
+        walk: &mut Resource<'a>,
+        place: Place,
+        last: &mut u32,
+        at: usize,
+        within_list: bool,
+    ) -> Option<usize> {
+        let Place { found: Found { name, node, keeping }, parent, position } = place;
+        match walk.byte(at) {
+            b'"' => {
+                let close = walk.string(at);
+                if self.escapes && walk.piece(at, close).is_some_and(|text| text.contains('\\')) {
+                    *last = self.escaped_text(place.found, (parent, position), *last, walk.piece(at, close + 1)?, at);
+                } else {
+                    let text = Value::Text(self.piece(at + 1, close));
+                    self.leaf(place, last, text);
                 }
-                let end = self.fields(walk, place.node, number, at)?;
-                if place.keeping.json {
+                Some(close + 1)
+            }
+            b'{' if !keeping.leaf => {
+                let number = self.arena.add(name, last, Value::Object);
+                if keeping.paired {
+                    self.arena.pair(number, parent, position);
+                }
+                let end = self.fields(walk, node, number, at)?;
+                if keeping.json {
                     let json = Value::Json(self.piece(at, end));
                     self.arena.set(number, json);
                 }
                 Some(end)
             }
-            b'[' => walk.elements(at, |walk, at| {
-                let end = self.value(walk, place, at, true);
-                place.position += 1;
-                end
-            }),
+            b'{' | b'[' => {
+                let (end, after) = self.nested(walk, place.found, (parent, position), *last, at, within_list)?;
+                *last = after;
+                Some(end)
+            }
             first => {
                 let end = walk.primitive(at)?;
                 match first {
                     b'n' => {}
-                    b't' | b'f' => self.leaf(place, Value::Boolean(first == b't')),
+                    b't' | b'f' => self.leaf(place, last, Value::Boolean(first == b't')),
                     _ => {
                         let number = Value::Number(self.piece(at, end));
-                        self.leaf(place, number);
+                        self.leaf(place, last, number);
                     }
                 }
                 Some(end)
@@ -131,39 +170,67 @@ impl<'a> Scan<'a> {
         }
     }
 
-    #[inline(always)]
-    fn string(&mut self, walk: &mut Resource<'a>, place: &mut Place<'_>, at: usize) -> Option<usize> {
-        let close = walk.string(at);
-        if self.escapes && walk.piece(at, close).is_some_and(|text| text.contains('\\')) {
-            self.escaped_text(place, walk.piece(at, close + 1)?, at);
+    /// Reads an object of which no field is needed, or a list within a list. Gives the place after it and the last node.
+    // What a call takes by itself, and not as a whole, need not be in memory where there is no call.
+    #[inline(never)]
+    fn nested(
+        &mut self,
+        walk: &mut Resource<'a>,
+        found: Found,
+        (parent, position): (u32, u32),
+        mut last: u32,
+        at: usize,
+        within_list: bool,
+    ) -> Option<(usize, u32)> {
+        let mut place = Place { found, parent, position };
+        let is_object = walk.byte(at) == b'{';
+        // FHIR has no lists of lists: what lies deeper is one value.
+        let end = if is_object || found.keeping.leaf && within_list {
+            let end = walk.skip(at)?;
+            let json = Value::Json(self.piece(at, end));
+            self.leaf(place, &mut last, json);
+            end
         } else {
-            let text = Value::Text(self.piece(at + 1, close));
-            self.leaf(place, text);
-        }
-        Some(close + 1)
+            walk.elements(at, |walk, at| {
+                let end = self.value(walk, place, &mut last, at, true);
+                place.position += 1;
+                end
+            })?
+        };
+        Some((end, last))
     }
 
     // A value that is made in one branch and stored behind all of them goes through memory, its halves written and then read
     // as one, and waits for its own stores: a tenth of the scan. So each branch stores its own.
     #[inline(always)]
-    fn leaf(&mut self, place: &mut Place<'_>, value: Value) {
-        let number = self.arena.add(place.name, place.parent, place.last, value);
-        if place.keeping.object && !matches!(value, Value::Json(_)) {
+    fn leaf(&mut self, place: Place, last: &mut u32, value: Value) {
+        let Found { name, keeping, .. } = place.found;
+        let number = self.arena.add(name, last, value);
+        if keeping.object && !matches!(value, Value::Json(_)) {
             self.arena.odd(number);
         }
-        if place.keeping.paired {
+        if keeping.paired {
             self.arena.pair(number, place.parent, place.position);
         }
     }
 
+    /// Adds a text with escapes; gives its node.
     #[cold]
-    fn escaped_text(&mut self, place: &mut Place<'_>, raw: &str, open: usize) {
+    fn escaped_text(
+        &mut self,
+        found: Found,
+        (parent, position): (u32, u32),
+        mut last: u32,
+        raw: &str,
+        open: usize,
+    ) -> u32 {
         // A lone surrogate is no text: the JSON stands for it, and counts as a misfit.
         let value = match serde_json::from_str::<String>(raw) {
             Ok(text) => Value::Text(self.arena.keep(&text)),
             Err(_) => Value::Json(self.piece(open, open + raw.len())),
         };
-        self.leaf(place, value);
+        self.leaf(Place { found, parent, position }, &mut last, value);
+        last
     }
 
     /// The piece of the arena's text that is this text from a place up to another.
@@ -174,15 +241,29 @@ impl<'a> Scan<'a> {
 }
 
 /// The fields of an object, while they are read.
-struct Fields {
-    /// The trie's node.
+struct Fields<'a> {
+    /// The trie's node, and its number.
+    node: &'a TrieNode,
     of: u32,
     /// The arena's.
     parent: u32,
     /// The arena's node of the last field.
     last: u32,
+    /// A [`bit`] for each name.
+    names: u64,
+    /// Where in the order of names they are.
+    slot: u32,
     /// A bit for each place among the trie's names that was met.
     seen: u64,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of an object of a node of the trie, to be added below one of the arena.
+    #[inline]
+    fn of(of: u32, trie: &'a Trie, parent: u32) -> Self {
+        let node = trie.node(of);
+        Self { node, of, parent, last: NONE, names: 0, slot: node.slot(), seen: 0 }
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,15 @@ pub(crate) struct Trie {
     names: Vec<String>,
 }
 
+/// One of the names, by where it stands.
 #[derive(Debug, Clone, Default)]
-struct TrieNode {
+pub(crate) struct TrieNode {
     /// The element's name, the number of the name, the node.
     children: Vec<(String, u32, u32)>,
-    /// The signatures of the children's names, in the same order.
-    signatures: Vec<u64>,
+    /// The children in the same order, as they are looked for.
+    keys: Vec<Key>,
+    /// Where the node's part of [`Order`] begins.
+    begin: u32,
     /// Every known name below leads here again: what `repeat` walks has no fixed depth.
     recursive: bool,
     /// Names that no path knows are kept as well: everything below is asked for.
@@ -30,7 +33,7 @@ struct TrieNode {
 }
 
 /// How the values of a node are kept.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Keeping {
     /// No field is needed.
     pub(crate) leaf: bool,
@@ -81,7 +84,8 @@ impl Trie {
         let node = self.add();
         self.nodes[of as usize].change(|above| {
             above.children.push((name.to_owned(), number, node));
-            above.signatures.push(signature(name.as_bytes()));
+            let found = Found { name: number, node, keeping: Keeping::default() };
+            above.keys.push(Key { signature: signature(name.as_bytes()), length: name.len(), found });
         });
         node
     }
@@ -159,68 +163,150 @@ impl Trie {
         self.names.len()
     }
 
-    /// What leads on from a node under a name; `others` are the names that only the resource has.
-    #[inline(always)]
-    pub(crate) fn find(&self, of: u32, name: &[u8], others: &mut Vec<String>) -> Option<Found> {
-        let node = &self.nodes[of as usize];
-        if node.recursive {
-            return self.find_everywhere(of, name, others);
-        }
-        let wanted = signature(name);
-        let mut alike = node.signatures.iter().zip(&node.children).enumerate();
-        // Names of up to eight bytes are equal where their signatures and lengths are.
-        let same = |known: &str| known.len() == name.len() && (name.len() <= 8 || known.as_bytes() == name);
-        alike.find_map(|(place, (signature, (known, number, node)))| {
-            (*signature == wanted && same(known)).then_some(Found { place, name: *number, node: *node })
-        })
+    /// What is known of the objects of a node.
+    #[inline]
+    pub(crate) fn node(&self, node: u32) -> &TrieNode {
+        &self.nodes[node as usize]
     }
 
+    /// What came after what, as far as it is known: nothing.
+    pub(crate) fn order(&self) -> Order {
+        Order { after: vec![0; self.nodes.iter().map(|node| node.keys.len() + 1).sum()] }
+    }
+
+    /// Ends the making: nothing is added any more.
+    pub(crate) fn end(&mut self) {
+        let keeping: Vec<Keeping> = self.nodes.iter().map(|node| node.keeping).collect();
+        let mut begin = 0;
+        for node in &mut self.nodes {
+            node.begin = begin;
+            begin += u32::try_from(node.keys.len() + 1).unwrap_or(0);
+            for key in &mut node.keys {
+                key.found.keeping = keeping.get(key.found.node as usize).copied().unwrap_or_default();
+            }
+        }
+    }
+
+    /// The number of a name below a node under which every known name leads back to it; `others` are the names that only the
+    /// resource has.
     #[cold]
-    fn find_everywhere(&self, of: u32, name: &[u8], others: &mut Vec<String>) -> Option<Found> {
+    pub(crate) fn find_everywhere(&self, of: &TrieNode, name: &[u8], others: &mut Vec<String>) -> Option<usize> {
         let known = self.names.iter().position(|known| known.as_bytes() == name);
-        let place = match known {
-            Some(place) => place,
+        match known {
+            Some(place) => Some(place),
             // `_birthDate` has the extensions of a primitive, and is no element.
-            None if self.nodes[of as usize].whole && !name.starts_with(b"_") => {
+            None if of.whole && !name.starts_with(b"_") => {
                 let place = others.iter().position(|known| known.as_bytes() == name).unwrap_or_else(|| {
                     others.push(String::from_utf8_lossy(name).into_owned());
                     others.len() - 1
                 });
-                self.names.len() + place
+                Some(self.names.len() + place)
             }
-            None => return None,
+            None => None,
+        }
+    }
+}
+
+impl TrieNode {
+    /// The place of a name among those that lead on; `slot` tells what came before it in the object.
+    #[inline(always)]
+    pub(crate) fn place(&self, name: &[u8], order: &mut Order, slot: u32) -> Option<usize> {
+        let wanted = signature(name);
+        let same = |place: usize, key: &Key| {
+            // Names of up to sixteen bytes are equal where their signatures and lengths are.
+            let rest =
+                || name.len() <= 16 || self.children.get(place).is_some_and(|(known, ..)| known.as_bytes() == name);
+            key.signature == wanted && key.length == name.len() && rest()
         };
-        Some(Found { place, name: u32::try_from(place).unwrap_or(NONE), node: of })
+        let expected = order.after(slot);
+        match self.keys.get(expected) {
+            Some(key) if same(expected, key) => Some(expected),
+            _ => {
+                let place = self.keys.iter().enumerate().position(|(place, key)| same(place, key))?;
+                order.learn(slot, place);
+                Some(place)
+            }
+        }
     }
 
-    /// How the values of a node are kept.
+    /// What the name at a place leads to.
+    #[inline(always)]
+    pub(crate) fn found(&self, place: usize) -> Option<Found> {
+        Some(self.keys.get(place)?.found)
+    }
+
+    /// Where an object of the node begins in an [`Order`].
     #[inline]
-    pub(crate) fn keeping(&self, node: u32) -> Keeping {
-        self.nodes[node as usize].keeping
+    pub(crate) fn slot(&self) -> u32 {
+        self.begin
+    }
+
+    /// Whether every known name leads back here.
+    #[inline]
+    pub(crate) fn recursive(&self) -> bool {
+        self.recursive
+    }
+
+    /// How its values are kept.
+    #[inline]
+    pub(crate) fn keeping(&self) -> Keeping {
+        self.keeping
     }
 }
 
 /// What a name leads to.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
-    /// The place among the names of its node: two of one place are duplicates.
-    pub(crate) place: usize,
     /// The number of the name.
     pub(crate) name: u32,
     /// The trie's node.
     pub(crate) node: u32,
+    /// How its values are kept.
+    pub(crate) keeping: Keeping,
 }
 
-/// Eight bytes that tell most names apart: all bytes of short names, else the first four and the last four.
-fn signature(name: &[u8]) -> u64 {
-    let four = |bytes: &[u8]| match bytes {
-        [a, b, c, d] => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
-        _ => 0,
-    };
+/// A child's name, as it is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    signature: (u64, u64),
+    length: usize,
+    found: Found,
+}
+
+/// For each name of each node of a trie, and for the beginning of its objects, the place of the name that came next the last
+/// time: who writes resources writes their elements in one order.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    after: Vec<u16>,
+}
+
+impl Order {
+    #[inline]
+    fn after(&self, slot: u32) -> usize {
+        self.after.get(slot as usize).map_or(0, |place| usize::from(*place))
+    }
+
+    #[inline]
+    fn learn(&mut self, slot: u32, place: usize) {
+        if let (Some(after), Ok(place)) = (self.after.get_mut(slot as usize), u16::try_from(place)) {
+            *after = place;
+        }
+    }
+}
+
+/// Bytes that tell names of one length apart: all of those of up to sixteen bytes, else the first eight and the last eight.
+#[inline(always)]
+fn signature(name: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        return (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)));
+    }
     match name {
-        [] => 0,
-        [a] => u64::from(*a),
-        [a, b] => u64::from(u16::from_le_bytes([*a, *b])),
-        [a, b, c] => u64::from(u32::from_le_bytes([*a, *b, *c, 0])),
-        _ => four(&name[..4]) | (four(&name[name.len() - 4..]) << 32),
+        [a] => (u64::from(*a), 0),
+        [a, b] => (u64::from(*a), u64::from(*b)),
+        [a, b, c] => (u64::from(u16::from_le_bytes([*a, *b])), u64::from(*c)),
+        _ => (0, 0),
     }
 }

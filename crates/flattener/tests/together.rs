@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use arrow::{compute::concat_batches, record_batch::RecordBatch};
-use fhirvest_flattener::{Plan, TableCounts, View, parse_view};
+use arrow::{
+    compute::{cast, concat_batches},
+    datatypes::SchemaRef,
+    record_batch::RecordBatch,
+};
+use fhirvest_flattener::{Flattener, Plan, TableCounts, View, parse_view};
 use proptest::prelude::*;
 
 /// Views with every way to make rows, and one that refuses resources with two addresses.
@@ -40,25 +44,34 @@ const RESOURCES: [&str; 10] = [
 
 type Outcome = (Vec<Option<RecordBatch>>, Vec<TableCounts>, Vec<(usize, usize, String)>);
 
-fn flatten(plan: &Plan, resources: &[&str], first: usize) -> Outcome {
-    let mut flattener = plan.flattener();
+fn flatten(mut flattener: Flattener, resources: &[&str], first: usize) -> Outcome {
     resources.iter().for_each(|resource| flattener.push(resource).unwrap());
     let failures = flattener.take_failures().into_iter();
     let failures = failures.map(|failure| (first + failure.resource, failure.table, failure.message)).collect();
     (flattener.flush().unwrap(), flattener.counts().to_vec(), failures)
 }
 
+/// The same rows without dictionaries.
+fn spelled_out(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap()).collect();
+    RecordBatch::try_new(schema.clone(), columns).unwrap()
+}
+
 fn same_as_alone(views: &[View], resources: &[&str]) {
     let plan = Plan::compile(views).unwrap();
-    let (batches, counts, failures) = flatten(&plan, resources, 0);
+    let (batches, counts, failures) = flatten(plan.flattener(), resources, 0);
+    let (numbered, ..) = flatten(plan.flattener_of_dictionaries(), resources, 0);
     let alone: Vec<Outcome> =
-        resources.iter().enumerate().map(|(place, resource)| flatten(&plan, &[resource], place)).collect();
+        resources.iter().enumerate().map(|(place, resource)| flatten(plan.flattener(), &[resource], place)).collect();
     assert_eq!(failures, alone.iter().flat_map(|(_, _, failures)| failures.clone()).collect::<Vec<_>>());
     for (number, table) in plan.tables().iter().enumerate() {
         let rows: Vec<&RecordBatch> = alone.iter().filter_map(|(batches, ..)| batches[number].as_ref()).collect();
         let expected = concat_batches(&table.schema, rows).unwrap();
         let found = batches[number].clone().unwrap_or_else(|| RecordBatch::new_empty(table.schema.clone()));
         assert_eq!(found, expected, "{}", table.name);
+        let numbered = numbered[number].as_ref().map(|batch| spelled_out(batch, &table.schema));
+        assert_eq!(numbered, batches[number], "{}", table.name);
         let sum = |of: fn(&TableCounts) -> u64| alone.iter().map(|(_, counts, _)| of(&counts[number])).sum::<u64>();
         let (all, name) = (&counts[number], &table.name);
         assert_eq!(all.resources, sum(|counts| counts.resources), "{name}");
@@ -87,7 +100,7 @@ proptest! {
 #[test]
 fn the_resources_end_in_every_way() {
     let views: Vec<View> = VIEWS.iter().map(|text| parse_view(text, "test").unwrap()).collect();
-    let (_, counts, failures) = flatten(&Plan::compile(&views).unwrap(), &RESOURCES, 0);
+    let (_, counts, failures) = flatten(Plan::compile(&views).unwrap().flattener(), &RESOURCES, 0);
     let has = |of: fn(&TableCounts) -> u64| counts.iter().any(|counts| of(counts) > 0);
     assert!(has(|counts| counts.flattened) && has(|counts| counts.filtered) && has(|counts| counts.failed));
     assert!(has(|counts| counts.unjudged) && has(|counts| counts.casts.iter().sum()) && !failures.is_empty());

@@ -217,14 +217,15 @@ impl Evaluator<'_> {
 
     fn object_key(&self, number: u32, keep: Keep, key: &mut String) {
         let node = self.arena.node(number);
-        if let (NONE, Value::Json(piece) | Value::Number(piece)) = (node.first_child, node.value) {
+        let first = self.arena.first_child(number);
+        if let (NONE, Value::Json(piece) | Value::Number(piece)) = (first, node.value) {
             // Read only as its JSON: the same fields in any order are the same text.
             let json = self.arena.text(piece);
             let value = serde_json::from_str(json).map(|value| without_nulls(value).to_string());
             key.push_str(value.as_deref().unwrap_or(json));
             return;
         }
-        let (mut parts, mut next) = (Vec::new(), node.first_child);
+        let (mut parts, mut next) = (Vec::new(), first);
         while next != NONE {
             let mut part = String::new();
             self.write_key(Item::Node(next), keep, &mut part);

@@ -428,7 +428,7 @@ impl Evaluator<'_> {
         visit: &mut dyn FnMut(Item<'p>, u32) -> Result<bool, Fail>,
     ) -> Result<bool, Fail> {
         let Item::Node(number) = of else { return Ok(true) };
-        let mut next = self.arena.node(number).first_child;
+        let mut next = self.arena.first_child(number);
         while next != NONE {
             let node = self.arena.node(next);
             if node.name != Trie::RESOURCE_TYPE && !visit(Item::Node(next), node.name)? {
