@@ -62,6 +62,8 @@ pub struct Route<'p> {
     pub plan: &'p Plan,
     /// By table of the plan: the number of a sink; `None` drops the rows.
     pub sinks: Vec<Option<usize>>,
+    /// Whether the sinks take dictionaries of texts ([`Plan::flattener_of_dictionaries`]).
+    pub dictionaries: bool,
 }
 
 /// A resource that gave no rows, and why. Never holds any of its data.
@@ -334,7 +336,11 @@ struct Lines<'p> {
 
 impl<'p> Lines<'p> {
     fn new(routes: &'p [Route<'p>]) -> Self {
-        let flatteners = routes.iter().map(|route| route.plan.flattener()).collect();
+        let flattener = |route: &Route<'p>| match route.dictionaries {
+            true => route.plan.flattener_of_dictionaries(),
+            false => route.plan.flattener(),
+        };
+        let flatteners = routes.iter().map(flattener).collect();
         let given = vec![Vec::new(); routes.len()];
         Self { routes, flatteners, given, others: 0, unreadable: 0, failures: Vec::new() }
     }
@@ -346,7 +352,7 @@ impl<'p> Lines<'p> {
     ) -> Result<(), E> {
         let mut skip = block.skip.iter().copied().peekable();
         // One check for the whole block where all is well, line by line where it is not.
-        let whole = std::str::from_utf8(&block.bytes).ok();
+        let whole = simdutf8::basic::from_utf8(&block.bytes).ok();
         let mut start = 0;
         let ends = memchr::memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
         for (place, end) in (block.first_line..).zip(ends) {
@@ -545,7 +551,10 @@ mod tests {
         room: usize,
     ) -> (Vec<Ids>, Result<Flattened, FlattenError<Full>>) {
         let (locations, roles) = (plan("Location"), plan("PractitionerRole"));
-        let routes = [Route { plan: &locations, sinks: vec![Some(0)] }, Route { plan: &roles, sinks: vec![Some(1)] }];
+        let routes = [
+            Route { plan: &locations, sinks: vec![Some(0)], dictionaries: false },
+            Route { plan: &roles, sinks: vec![Some(1)], dictionaries: false },
+        ];
         let mut sinks = vec![Ids(Vec::new(), room), Ids(Vec::new(), room)];
         let lines: Vec<&str> = text.lines().collect();
         let mut blocks = lines.chunks(lines_per_block).enumerate().map(|(number, lines)| Block {

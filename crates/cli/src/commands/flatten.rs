@@ -44,17 +44,18 @@ pub(crate) fn flatten(arguments: &Flatten) -> Result<Exit, Failure> {
     let several = set.tables.len() > 1;
     let quarantine = Quarantine::new(arguments.quarantine.as_deref(), &arguments.output, several, files.clone());
     let mut reader = Reader::open(&arguments.input, bar.clone(), files, &quarantine)?;
-    let mut sinks = Vec::new();
+    let mut sinks: Vec<Sink> = Vec::new();
     for shape in &set.tables {
         sinks.push(Sink::open(&shape.name, &shape.schema, arguments, several, bar.clone())?);
     }
+    let dictionaries = sinks.iter().all(Sink::takes_dictionaries);
     let routes: Vec<Route<'_>> = set
         .plans
         .iter()
         .map(|plan| {
             let place =
                 |table: &fhirvest_flattener::Table| set.tables.iter().position(|shape| shape.name == table.name);
-            Route { plan, sinks: plan.tables().iter().map(place).collect() }
+            Route { plan, sinks: plan.tables().iter().map(place).collect(), dictionaries }
         })
         .collect();
     let threads = arguments.threads.unwrap_or_else(flatten::cores);

@@ -132,7 +132,7 @@ pub(crate) fn archive_into<S: TableSink<Error = StoreError>>(
         let read = super::archived::blocks(lake, source, run, plan.resource_type()).map_err(FlattenError::Store)?;
         let place = |table: &Table| tables.iter().position(|shape| shape.name == table.name);
         let of_plan: Vec<Option<usize>> = plan.tables().iter().map(place).collect();
-        let route = Route { plan, sinks: of_plan.clone() };
+        let route = Route { plan, sinks: of_plan.clone(), dictionaries: false };
         let done = flatten::flatten(&[route], sinks, flatten::cores(), read, |_, _, _| Ok(()))?;
         for (place, more) in of_plan.iter().zip(done.counts.into_iter().flatten()) {
             if let Some(sum) = place.and_then(|place| counts.get_mut(place)) {

@@ -128,6 +128,11 @@ impl Sink {
         Ok(Self { path, staged, writer, bar })
     }
 
+    /// Whether texts may come as dictionaries: Parquet has its own of them.
+    pub(super) fn takes_dictionaries(&self) -> bool {
+        matches!(self.writer, Writer::Parquet(_))
+    }
+
     pub(super) fn finish(self) -> Result<Utf8PathBuf, SinkError> {
         let Self { path, staged, writer, .. } = self;
         let arrow = |source| SinkError::Arrow { path: path.clone(), source };
