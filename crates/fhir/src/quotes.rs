@@ -92,6 +92,11 @@ impl Strings for Places<'_> {
         self.met += 2;
         close
     }
+
+    #[inline]
+    fn pass(&mut self) {
+        self.met += 2;
+    }
 }
 
 /// The quotes that are not escaped as a bit for each byte of a text: for texts so long that a list of places would not fit
@@ -139,6 +144,9 @@ impl Strings for QuoteBits {
     fn close(&mut self, open: usize) -> usize {
         self.next(open + 1)
     }
+
+    #[inline]
+    fn pass(&mut self) {}
 }
 
 /// Goes through a text, and tells of each block where it begins and which of its bytes are quotes. Says whether any string

@@ -14,6 +14,76 @@ pub trait Strings {
     /// The place of the closing quote of the string that opens at a place. Every string that a walk goes over is asked for
     /// once, in the order of the text.
     fn close(&mut self, open: usize) -> usize;
+
+    /// Goes over a string of which the end is known.
+    fn pass(&mut self);
+}
+
+/// A key as it stands in a text where no white space follows it: its closing quote and its colon are a part of it. Not of
+/// keys that are written with escapes, nor of those of more than fourteen bytes: these are never there.
+#[derive(Debug, Clone, Copy)]
+pub struct WrittenKey {
+    bytes: u128,
+    /// The bits of its bytes.
+    mask: u128,
+    length: usize,
+}
+
+impl WrittenKey {
+    const MOST: usize = 16;
+
+    /// How a key is written.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        let plain = key.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+        let mut bytes = [0; Self::MOST];
+        match bytes.get_mut(..key.len() + 2) {
+            Some(place) if plain => {
+                place[..key.len()].copy_from_slice(key.as_bytes());
+                place[key.len()..].copy_from_slice(b"\":");
+                let mask = u128::MAX >> (8 * (Self::MOST - place.len()));
+                Self { bytes: u128::from_le_bytes(bytes), mask, length: key.len() + 2 }
+            }
+            _ => Self { bytes: u128::MAX, mask: 0, length: 0 },
+        }
+    }
+
+    /// Whether the bytes begin with it.
+    #[inline(always)]
+    fn begins(&self, bytes: &[u8; Self::MOST]) -> bool {
+        u128::from_le_bytes(*bytes) & self.mask == self.bytes
+    }
+}
+
+/// What becomes of an object's members where the order of its keys can be guessed.
+pub trait Members<'a, S> {
+    /// The key that is likely to come next.
+    fn expected(&self) -> Option<&'a WrittenKey>;
+
+    /// Gets the place of the value of the key that was expected last, and gives the place after it.
+    fn value(&mut self, walk: &mut Walk<'a, S>, at: usize) -> Option<usize>;
+
+    /// Gets another key as written, without its quotes, and the place of its value, and gives the place after that.
+    fn member(&mut self, walk: &mut Walk<'a, S>, key: &'a [u8], at: usize) -> Option<usize>;
+}
+
+/// Members without an expectation.
+struct Any<F>(F);
+
+impl<'a, S, F: FnMut(&mut Walk<'a, S>, &'a [u8], usize) -> Option<usize>> Members<'a, S> for Any<F> {
+    #[inline(always)]
+    fn expected(&self) -> Option<&'a WrittenKey> {
+        None
+    }
+
+    fn value(&mut self, _walk: &mut Walk<'a, S>, _at: usize) -> Option<usize> {
+        None
+    }
+
+    #[inline(always)]
+    fn member(&mut self, walk: &mut Walk<'a, S>, key: &'a [u8], at: usize) -> Option<usize> {
+        self.0(walk, key, at)
+    }
 }
 
 /// Goes through one text.
@@ -70,11 +140,17 @@ impl<'a, S: Strings> Walk<'a, S> {
     /// The object that the text has to be, as [`Walk::members`] goes through it.
     #[inline]
     pub fn object(&mut self, each: impl FnMut(&mut Self, &'a [u8], usize) -> Option<usize>) -> Option<()> {
+        self.object_of(&mut Any(each))
+    }
+
+    /// The same where the order of keys can be guessed.
+    #[inline]
+    pub fn object_of(&mut self, members: &mut impl Members<'a, S>) -> Option<()> {
         let open = self.space(0);
         if self.byte(open) != b'{' {
             return self.wrong("no object", open);
         }
-        let end = self.members(open, each)?;
+        let end = self.members_of(open, members)?;
         let end = self.space(end);
         if end == self.bytes.len() { Some(()) } else { self.wrong("something after the object", end) }
     }
@@ -85,17 +161,27 @@ impl<'a, S: Strings> Walk<'a, S> {
     pub fn members(
         &mut self,
         open: usize,
-        mut each: impl FnMut(&mut Self, &'a [u8], usize) -> Option<usize>,
+        each: impl FnMut(&mut Self, &'a [u8], usize) -> Option<usize>,
     ) -> Option<usize> {
+        self.members_of(open, &mut Any(each))
+    }
+
+    /// The same where the order of keys can be guessed.
+    #[inline(always)]
+    pub fn members_of(&mut self, open: usize, members: &mut impl Members<'a, S>) -> Option<usize> {
         self.enter(open)?;
         let (mut at, mut first) = self.token(open + 1);
         if first == b'}' {
             return Some(self.leave(at));
         }
         loop {
-            let (close, value) = self.key(at, first)?;
-            let key = self.bytes.get(at + 1..close)?;
-            let end = each(self, key, value)?;
+            let end = match self.expected(at, first, members.expected()) {
+                Some(value) => members.value(self, value)?,
+                None => {
+                    let (close, value) = self.key(at, first)?;
+                    members.member(self, self.bytes.get(at + 1..close)?, value)?
+                }
+            };
             let (next, byte) = self.token(end);
             match byte {
                 b',' => (at, first) = self.token(next + 1),
@@ -225,6 +311,17 @@ impl<'a, S: Strings> Walk<'a, S> {
         Some(at)
     }
 
+    /// The place of the value of a key, of which the first byte is known, if it is the one that is expected.
+    #[inline(always)]
+    fn expected(&mut self, at: usize, first: u8, key: Option<&WrittenKey>) -> Option<usize> {
+        let (key, bytes) = (key?, self.bytes.get(at + 1..)?.first_chunk()?);
+        if first != b'"' || !key.begins(bytes) {
+            return None;
+        }
+        self.strings.pass();
+        Some(self.space(at + 1 + key.length))
+    }
+
     /// A key, of which the first byte is known, with its colon: the places of the closing quote and of the value.
     #[inline(always)]
     fn key(&mut self, at: usize, first: u8) -> Option<(usize, usize)> {
@@ -257,5 +354,29 @@ impl<'a, S: Strings> Walk<'a, S> {
     fn wrong<T>(&mut self, what: &'static str, at: usize) -> Option<T> {
         self.wrong = Some(JsonError { what, at });
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_there_where_it_is_written_with_nothing_behind_it() {
+        for (key, text, expected) in [
+            ("a", "a\":1 and sixteen bytes", true),
+            ("a", "a\" :1 and sixteen bytes", false),
+            ("a", "b\":1 and sixteen bytes", false),
+            ("a", "ab\":1 and sixteen bytes", false),
+            ("fourteen_bytes", "fourteen_bytes\":", true),
+            ("fourteen_bytes", "fourteen_bytes\"}", false),
+            ("fifteen_bytes__", "fifteen_bytes__\":1", false),
+            ("", "\":1 and sixteen bytes", true),
+            ("a\"", "a\"\":1 and sixteen bytes", false),
+            ("a\\", "a\\\":1 and sixteen bytes", false),
+        ] {
+            let bytes = text.as_bytes().first_chunk().unwrap();
+            assert_eq!(WrittenKey::of(key).begins(bytes), expected, "{key} {text}");
+        }
     }
 }

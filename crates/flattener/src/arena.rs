@@ -194,6 +194,12 @@ impl Arena {
         next
     }
 
+    /// What a node is.
+    #[inline]
+    pub(crate) fn value(&self, number: u32) -> &Value {
+        &self.nodes[number as usize].value
+    }
+
     /// Hands on the children of a node under a name.
     #[inline(always)]
     pub(crate) fn each(&self, of: u32, name: u32, mut visit: impl FnMut(u32)) {
@@ -229,6 +235,12 @@ impl Arena {
     #[inline]
     pub(crate) fn names(&mut self) -> (&mut Vec<String>, &mut Order) {
         (&mut self.others, &mut self.order)
+    }
+
+    /// The order of names in the resources before.
+    #[inline]
+    pub(crate) fn order(&self) -> &Order {
+        &self.order
     }
 
     /// A number of what is limited by the text.
@@ -351,6 +363,7 @@ mod tests {
         let name = trie.child(Trie::ROOT, "name");
         trie.child(name, "given");
         trie.child(Trie::ROOT, "rank");
+        trie.end();
         let text = r#"{"id":"x","name":[{"given":["A","\u0042"],"family":"F"},null,{"given":["C"]}],"rank":[1.50,null,"x"],"name":"again"}"#;
         let mut arena = Arena::default();
         arena.read(&trie, text).unwrap();
@@ -372,6 +385,7 @@ mod tests {
     fn deep_json_is_an_error_not_an_overflow() {
         let mut trie = Trie::new();
         trie.child(Trie::ROOT, "a");
+        trie.end();
         let mut arena = Arena::default();
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
         let _ = arena.read(&trie, &deep);
@@ -392,6 +406,7 @@ mod tests {
         trie.repeat(item);
         trie.child(item, "item");
         trie.child(item, "value");
+        trie.end();
         let mut arena = Arena::default();
         let text = r#"{"item":{"x":1,"item":[{"value":1.50}]}}"#;
         arena.read(&trie, text).unwrap();

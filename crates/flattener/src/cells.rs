@@ -112,31 +112,43 @@ impl Evaluator<'_> {
         (places, gathered): (&[Place], &Gathered<'p>),
         filled: &mut Filled<'_, 'p>,
     ) {
-        let Filled { fillings, refused, .. } = filled;
-        let text = cell.scalar == Scalar::Text;
-        let mut filling = |place: &Place, found| match found {
-            NONE => Filling::Nothing,
-            SEVERAL => {
-                refuse(refused, place.root, several(cell));
-                Filling::Nothing
-            }
-            found => match self.arena.node(found).value {
-                Value::Text(piece) | Value::Number(piece) if text => Filling::Text(piece),
-                _ => Filling::Node(found),
-            },
-        };
+        filled.fillings.reserve(places.len());
         let whole = |place: &Place| chain.only(self, place.root, place.node);
         match (stem.and_then(|(stem, name)| Some((gathered.stems.get(stem)?, name))), chain.field()) {
-            (Some((stems, name)), _) => fillings.extend(places.iter().zip(stems).map(|(place, stem)| match *stem {
-                NONE => Filling::Nothing,
-                SEVERAL => filling(place, whole(place)),
-                stem => filling(place, self.arena.only(stem, name)),
-            })),
-            (None, Some(name)) => fillings.extend(places.iter().map(|place| match place.node {
-                NONE => Filling::Nothing,
-                node => filling(place, self.arena.only(node, name)),
-            })),
-            (None, None) => fillings.extend(places.iter().map(|place| filling(place, whole(place)))),
+            (Some((stems, name)), _) => {
+                for (place, stem) in places.iter().zip(stems) {
+                    match *stem {
+                        NONE => self.fill_in(cell, place, NONE, filled),
+                        SEVERAL => self.fill_in(cell, place, whole(place), filled),
+                        stem => self.fill_in(cell, place, self.arena.only(stem, name), filled),
+                    }
+                }
+            }
+            (None, Some(name)) => {
+                for place in places {
+                    let found = if place.node == NONE { NONE } else { self.arena.only(place.node, name) };
+                    self.fill_in(cell, place, found, filled);
+                }
+            }
+            (None, None) => places.iter().for_each(|place| self.fill_in(cell, place, whole(place), filled)),
+        }
+    }
+
+    /// Fills in a node, none, or several.
+    // Each branch keeps its own: a filling that is made in one and kept behind all of them goes through memory.
+    #[inline(always)]
+    fn fill_in(&self, cell: &Cell, place: &Place, found: u32, Filled { fillings, refused, .. }: &mut Filled<'_, '_>) {
+        if found >= SEVERAL {
+            if found == SEVERAL {
+                refuse(refused, place.root, several(cell));
+            }
+            return fillings.push(Filling::Nothing);
+        }
+        match self.arena.value(found) {
+            Value::Text(piece) | Value::Number(piece) if cell.scalar == Scalar::Text => {
+                fillings.push(Filling::Text(*piece));
+            }
+            _ => fillings.push(Filling::Node(found)),
         }
     }
 

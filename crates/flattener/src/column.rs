@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder,
-        Int64Builder, ListArray, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+        Array, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+        Float64Builder, Int32Builder, Int64Builder, ListArray, PrimitiveBuilder, Time64MicrosecondBuilder,
+        TimestampMicrosecondBuilder,
     },
     buffer::{NullBuffer, OffsetBuffer},
     datatypes::{DataType, Field, TimeUnit},
@@ -319,16 +320,24 @@ impl Values {
         Ok(match self {
             Self::Text(builder) => builder.finish()?,
             Self::Boolean(builder) => Arc::new(builder.finish()),
-            Self::Int32(builder) => Arc::new(builder.finish()),
-            Self::Int64(builder) => Arc::new(builder.finish()),
-            Self::Float64(builder) => Arc::new(builder.finish()),
-            Self::Date(builder) => Arc::new(builder.finish()),
-            Self::Timestamp(builder, _) => Arc::new(builder.finish()),
-            Self::Time(builder) => Arc::new(builder.finish()),
-            Self::Decimal(builder, _, _) => Arc::new(builder.finish()),
+            Self::Int32(builder) => finish(builder),
+            Self::Int64(builder) => finish(builder),
+            Self::Float64(builder) => finish(builder),
+            Self::Date(builder) => finish(builder),
+            Self::Timestamp(builder, _) => finish(builder),
+            Self::Time(builder) => finish(builder),
+            Self::Decimal(builder, _, _) => finish(builder),
             Self::Binary(builder) => Arc::new(builder.finish()),
         })
     }
+}
+
+/// The array of a builder, which is empty then, with room for about as much.
+fn finish<T: ArrowPrimitiveType>(builder: &mut PrimitiveBuilder<T>) -> ArrayRef {
+    let array = builder.finish();
+    let empty = PrimitiveBuilder::with_capacity(array.len() + array.len() / 8);
+    *builder = empty.with_data_type(array.data_type().clone());
+    Arc::new(array)
 }
 
 /// As [`Builder::extend`], of texts: what most columns are. `first` gives the value of a cell.

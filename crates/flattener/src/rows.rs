@@ -226,7 +226,8 @@ impl Nest<'_, '_> {
     /// Whether the rows of what is within a node are not too many.
     fn within(&mut self, evaluator: &Evaluator<'_>, levels: &[Level], node: u32) -> bool {
         let Some((level, levels)) = levels.split_first() else {
-            self.gathered.rows.extend_from_slice(&self.gathered.row);
+            // Two or three numbers: less than a call to copy them.
+            self.gathered.rows.extend(self.gathered.row.iter().copied());
             return true;
         };
         let (root, mut found, mut few) = (self.root, 0, true);

@@ -3,12 +3,12 @@
 
 use fhirvest_fhir::{
     quotes::{JsonError, Places, Quotes},
-    walk::Walk,
+    walk::{Members, Walk, WrittenKey},
 };
 
 use crate::{
     arena::{Arena, NONE, Piece, Value, bit},
-    trie::{Found, Trie, TrieNode},
+    trie::{Found, Order, Trie, TrieNode},
 };
 
 /// A walk through a resource.
@@ -43,77 +43,35 @@ impl<'a> Scan<'a> {
     ) -> Result<(), JsonError> {
         let mut scan = Self { arena, trie, begin, escapes: quotes.escapes() };
         let mut walk = Walk::new(text, quotes.strings());
-        let mut fields = Fields::of(Trie::ROOT, trie, root);
-        let read = walk.object(|walk, key, at| scan.field::<true>(walk, &mut fields, key, at));
-        scan.arena.name_children(root, fields.names);
+        let fields = Fields::of(Trie::ROOT, trie, root, scan.arena.order());
+        let mut object = Object::<true> { scan: &mut scan, fields };
+        let read = walk.object_of(&mut object);
+        let names = object.fields.names;
+        scan.arena.name_children(root, names);
         read.ok_or_else(|| walk.into_error())
     }
 
     /// Reads an object's fields into a node.
     fn fields(&mut self, walk: &mut Resource<'a>, of: u32, parent: u32, open: usize) -> Option<usize> {
-        let mut fields = Fields::of(of, self.trie, parent);
-        let end = walk.members(open, |walk, key, at| self.field::<false>(walk, &mut fields, key, at));
-        self.arena.name_children(parent, fields.names);
-        end
-    }
-
-    /// Reads a field: one node, or one for each element of a list. Whether it is the resource's own.
-    #[inline(always)]
-    fn field<const TOP: bool>(
-        &mut self,
-        walk: &mut Resource<'a>,
-        fields: &mut Fields<'a>,
-        key: &[u8],
-        at: usize,
-    ) -> Option<usize> {
-        let escaped = self.escapes && key.contains(&b'\\');
-        let place = if escaped || fields.node.recursive() {
-            self.find_slowly(fields.node, fields.slot, key, escaped)
-        } else {
-            fields.node.place(key, self.arena.names().1, fields.slot)
-        };
-        let Some(place) = place else { return walk.skip(at) };
-        if place < 64 {
-            // Of duplicate keys the first counts.
-            if fields.seen & (1 << place) != 0 {
-                return walk.skip(at);
-            }
-            fields.seen |= 1 << place;
-        }
-        let found = if fields.node.recursive() {
-            Found { name: Arena::number(place), node: fields.of, keeping: fields.node.keeping() }
-        } else {
-            fields.slot = fields.node.slot() + 1 + Arena::number(place);
-            fields.node.found(place)?
-        };
-        let (first, before) = (self.arena.next(), fields.last);
-        let mut place = Place { found, parent: fields.parent, position: 0 };
-        let last = &mut fields.last;
-        let end = match walk.byte(at) {
-            b'[' => walk.elements(at, |walk, at| {
-                let end = self.value(walk, place, last, at, true);
-                place.position += 1;
-                end
-            }),
-            _ => self.value(walk, place, last, at, false),
-        };
-        if fields.last != before {
-            fields.names |= bit(found.name);
-            if TOP {
-                self.arena.is_first_of_resource(first, found.name);
-            }
-        }
+        let fields = Fields::of(of, self.trie, parent, self.arena.order());
+        let mut object = Object::<false> { scan: self, fields };
+        let end = walk.members_of(open, &mut object);
+        let names = object.fields.names;
+        self.arena.name_children(parent, names);
         end
     }
 
     /// The place of a name that has escapes, or stands where every name leads on.
     #[cold]
-    fn find_slowly(&mut self, node: &TrieNode, slot: u32, key: &[u8], escaped: bool) -> Option<usize> {
+    fn find_slowly(&mut self, fields: &Fields<'a>, key: &[u8], escaped: bool) -> Option<usize> {
         let unescaped = || serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
         let known = if escaped { Some(unescaped().ok()?) } else { None };
         let key = known.as_ref().map_or(key, String::as_bytes);
         let (others, order) = self.arena.names();
-        if node.recursive() { self.trie.find_everywhere(node, key, others) } else { node.place(key, order, slot) }
+        match fields.node.recursive() {
+            true => self.trie.find_everywhere(fields.node, key, others),
+            false => fields.node.place(key, fields.expected, (order, fields.slot)),
+        }
     }
 
     /// Reads a value, or one of a list, to be the node after `last`. What most values are costs no call, an object one.
@@ -240,6 +198,79 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// An object that is read; whether it is the resource.
+struct Object<'s, 'a, const TOP: bool> {
+    scan: &'s mut Scan<'a>,
+    fields: Fields<'a>,
+}
+
+impl<'a, const TOP: bool> Members<'a, Places<'a>> for Object<'_, 'a, TOP> {
+    #[inline(always)]
+    fn expected(&self) -> Option<&'a WrittenKey> {
+        self.fields.node.written(self.fields.expected)
+    }
+
+    #[inline(always)]
+    fn value(&mut self, walk: &mut Resource<'a>, at: usize) -> Option<usize> {
+        self.field(walk, self.fields.expected, at)
+    }
+
+    #[inline(always)]
+    fn member(&mut self, walk: &mut Resource<'a>, key: &'a [u8], at: usize) -> Option<usize> {
+        let Self { scan, fields } = self;
+        let escaped = scan.escapes && key.contains(&b'\\');
+        let place = if escaped || fields.node.recursive() {
+            scan.find_slowly(fields, key, escaped)
+        } else {
+            fields.node.place(key, fields.expected, (scan.arena.names().1, fields.slot))
+        };
+        match place {
+            Some(place) => self.field(walk, place, at),
+            None => walk.skip(at),
+        }
+    }
+}
+
+impl<'a, const TOP: bool> Object<'_, 'a, TOP> {
+    /// Reads what stands under the name at a place: one node, or one for each element of a list.
+    #[inline(always)]
+    fn field(&mut self, walk: &mut Resource<'a>, place: usize, at: usize) -> Option<usize> {
+        let Self { scan, fields } = self;
+        if place < 64 {
+            // Of duplicate keys the first counts.
+            if fields.seen & (1 << place) != 0 {
+                return walk.skip(at);
+            }
+            fields.seen |= 1 << place;
+        }
+        let found = if fields.node.recursive() {
+            Found { name: Arena::number(place), node: fields.of, keeping: fields.node.keeping() }
+        } else {
+            fields.slot = fields.node.slot() + 1 + Arena::number(place);
+            fields.expected = scan.arena.order().after(fields.slot);
+            fields.node.found(place)?
+        };
+        let (first, before) = (scan.arena.next(), fields.last);
+        let mut place = Place { found, parent: fields.parent, position: 0 };
+        let last = &mut fields.last;
+        let end = match walk.byte(at) {
+            b'[' => walk.elements(at, |walk, at| {
+                let end = scan.value(walk, place, last, at, true);
+                place.position += 1;
+                end
+            }),
+            _ => scan.value(walk, place, last, at, false),
+        };
+        if fields.last != before {
+            fields.names |= bit(found.name);
+            if TOP {
+                scan.arena.is_first_of_resource(first, found.name);
+            }
+        }
+        end
+    }
+}
+
 /// The fields of an object, while they are read.
 struct Fields<'a> {
     /// The trie's node, and its number.
@@ -251,8 +282,9 @@ struct Fields<'a> {
     last: u32,
     /// A [`bit`] for each name.
     names: u64,
-    /// Where in the order of names they are.
+    /// Where in the order of names they are, and the place of the name that is likely to come next.
     slot: u32,
+    expected: usize,
     /// A bit for each place among the trie's names that was met.
     seen: u64,
 }
@@ -260,9 +292,10 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The fields of an object of a node of the trie, to be added below one of the arena.
     #[inline]
-    fn of(of: u32, trie: &'a Trie, parent: u32) -> Self {
+    fn of(of: u32, trie: &'a Trie, parent: u32, order: &Order) -> Self {
         let node = trie.node(of);
-        Self { node, of, parent, last: NONE, names: 0, slot: node.slot(), seen: 0 }
+        let slot = node.slot();
+        Self { node, of, parent, last: NONE, names: 0, slot, expected: order.after(slot), seen: 0 }
     }
 }
 
@@ -279,7 +312,11 @@ mod tests {
         trie.child(known, "a");
         let whole = trie.child(Trie::ROOT, "whole");
         trie.whole(whole);
+        trie.end();
         let mut arena = Arena::default();
+        // Read twice: the second time the order of its names is known.
+        let _ = arena.read(&trie, text);
+        arena.clear();
         arena.read(&trie, text).map(|_| arena)
     }
 
@@ -333,6 +370,38 @@ mod tests {
         fn what_is_json_is_what_serde_json_says(text in texts()) {
             let expected = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             prop_assert_eq!(arena(&text).is_ok(), expected, "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_was_learned_of_the_order_of_names_changes_nothing() {
+        let mut trie = Trie::new();
+        let known = trie.child(Trie::ROOT, "known");
+        let long = trie.child(known, "aNameOfSeventeens");
+        for name in ["a", "b", "afterwards", "aNameOfSeventeenS"] {
+            trie.child(known, name);
+        }
+        trie.child(long, "a");
+        let whole = trie.child(Trie::ROOT, "whole");
+        trie.whole(whole);
+        trie.end();
+        let texts = [
+            r#"{"known":[{"a":1,"b":"2","afterwards":true,"aNameOfSeventeens":{"a":[1,"x"]}},{"a":1,"b":"2"}],"whole":{"a":1}}"#,
+            r#"{"known":[{"b":"2","a":1},{"aNameOfSeventeenS":7,"a":1,"a":2}],"whole":{"other":{"a":1}},"known":3}"#,
+            r#"{"whole":[1,{"a":[]}], "known" : [ { "a" : 1 , "b":null, "b":"2", "x":{"a":1}, "afterwards":[] } ] }"#,
+            r#"{"unknown":{"known":1},"known":{"\u0061":1,"b":"\n","a ":2,"af":3,"afterwardS":4,"b":5}}"#,
+            r#"{"known":[{"afterwards":1},{"afterwards":2},{}]}"#,
+        ];
+        let nodes = |arena: &Arena| (0..arena.next()).map(|node| format!("{:?}", arena.node(node))).collect::<Vec<_>>();
+        for before in texts {
+            for text in texts {
+                let (mut fresh, mut arena) = (Arena::default(), Arena::default());
+                fresh.read(&trie, text).unwrap();
+                arena.read(&trie, before).unwrap();
+                arena.clear();
+                arena.read(&trie, text).unwrap();
+                assert_eq!(nodes(&arena), nodes(&fresh), "{text} after {before}");
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The names that the views of a resource type need, as a tree: what is read of a resource, and what is skipped.
 
+use fhirvest_fhir::walk::WrittenKey;
+
 use crate::arena::NONE;
 
 /// The names that the views need, by where they stand.
@@ -85,7 +87,12 @@ impl Trie {
         self.nodes[of as usize].change(|above| {
             above.children.push((name.to_owned(), number, node));
             let found = Found { name: number, node, keeping: Keeping::default() };
-            above.keys.push(Key { signature: signature(name.as_bytes()), length: name.len(), found });
+            above.keys.push(Key {
+                signature: signature(name.as_bytes()),
+                length: name.len(),
+                written: WrittenKey::of(name),
+                found,
+            });
         });
         node
     }
@@ -181,6 +188,10 @@ impl Trie {
         for node in &mut self.nodes {
             node.begin = begin;
             begin += u32::try_from(node.keys.len() + 1).unwrap_or(0);
+            if node.recursive {
+                // Every known name leads back.
+                node.keys.clear();
+            }
             for key in &mut node.keys {
                 key.found.keeping = keeping.get(key.found.node as usize).copied().unwrap_or_default();
             }
@@ -208,9 +219,16 @@ impl Trie {
 }
 
 impl TrieNode {
-    /// The place of a name among those that lead on; `slot` tells what came before it in the object.
+    /// How the name at a place is written.
     #[inline(always)]
-    pub(crate) fn place(&self, name: &[u8], order: &mut Order, slot: u32) -> Option<usize> {
+    pub(crate) fn written(&self, place: usize) -> Option<&WrittenKey> {
+        Some(&self.keys.get(place)?.written)
+    }
+
+    /// The place of a name among those that lead on. It was not the one that was expected, unless it is long or follows white
+    /// space; the next time it is what comes after `slot`.
+    #[inline(always)]
+    pub(crate) fn place(&self, name: &[u8], expected: usize, (order, slot): (&mut Order, u32)) -> Option<usize> {
         let wanted = signature(name);
         let same = |place: usize, key: &Key| {
             // Names of up to sixteen bytes are equal where their signatures and lengths are.
@@ -218,7 +236,6 @@ impl TrieNode {
                 || name.len() <= 16 || self.children.get(place).is_some_and(|(known, ..)| known.as_bytes() == name);
             key.signature == wanted && key.length == name.len() && rest()
         };
-        let expected = order.after(slot);
         match self.keys.get(expected) {
             Some(key) if same(expected, key) => Some(expected),
             _ => {
@@ -270,6 +287,7 @@ pub(crate) struct Found {
 struct Key {
     signature: (u64, u64),
     length: usize,
+    written: WrittenKey,
     found: Found,
 }
 
@@ -281,8 +299,9 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// The place of the name that is likely to come next.
     #[inline]
-    fn after(&self, slot: u32) -> usize {
+    pub(crate) fn after(&self, slot: u32) -> usize {
         self.after.get(slot as usize).map_or(0, |place| usize::from(*place))
     }
 
