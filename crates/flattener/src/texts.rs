@@ -31,6 +31,7 @@ pub(crate) struct Texts {
     valid: NullBufferBuilder,
     /// Rows with a text after those that `valid` knows.
     texts: usize,
+    /// Rows without one.
     nulls: usize,
     /// Which text each row has, where rows have numbers.
     dictionary: Option<Dictionary>,
@@ -44,12 +45,13 @@ pub(crate) fn dictionary_of_texts() -> DataType {
 }
 
 impl Texts {
-    /// With room for so many rows and bytes; whether rows have numbers.
+    /// Empty; whether rows have numbers.
     pub(crate) fn new(dictionary: bool) -> Self {
         let dictionary = dictionary.then(Dictionary::default);
         Self::with_capacity(0, 0, 0, dictionary)
     }
 
+    /// With room for so many rows, texts and bytes.
     fn with_capacity(rows: usize, texts: usize, bytes: usize, dictionary: Option<Dictionary>) -> Self {
         let mut ends = Vec::with_capacity(texts + 1);
         ends.push(0);

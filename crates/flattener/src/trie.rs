@@ -186,12 +186,12 @@ impl Trie {
         let keeping: Vec<Keeping> = self.nodes.iter().map(|node| node.keeping).collect();
         let mut begin = 0;
         for node in &mut self.nodes {
-            node.begin = begin;
-            begin += u32::try_from(node.keys.len() + 1).unwrap_or(0);
             if node.recursive {
                 // Every known name leads back.
                 node.keys.clear();
             }
+            node.begin = begin;
+            begin += u32::try_from(node.keys.len() + 1).unwrap_or(0);
             for key in &mut node.keys {
                 key.found.keeping = keeping.get(key.found.node as usize).copied().unwrap_or_default();
             }

@@ -70,7 +70,7 @@ pub(super) struct TextColumn {
     coding: Coding,
     page: OpenPage,
     data: Pages,
-    /// Whether a data page needs the dictionary, and whether one has plain values, or what is left of them.
+    /// Whether a data page needs the dictionary, whether one has plain values, and whether one has what differs.
     with_dictionary: bool,
     with_plain: bool,
     with_front_coding: bool,
