@@ -65,8 +65,6 @@ pub(crate) struct Compiled {
 pub(crate) struct Level {
     pub(crate) walk: usize,
     pub(crate) chain: Chain,
-    /// The field that the chain is, if it is one.
-    pub(crate) field: Option<u32>,
     /// Whether nothing gives one row of nulls.
     pub(crate) or_null: bool,
 }
@@ -81,8 +79,7 @@ fn is_nest(selects: &[Rows], levels: &mut Vec<Level>) -> bool {
             _ if !select.unions.is_empty() => return false,
             None if select.is_leaf() => {}
             Some(Walk::Each(Source { fast: Fast::Chain(chain), .. }, or_null)) if levels.len() == before => {
-                let (chain, field) = (chain.clone(), chain.field());
-                levels.push(Level { walk: select.walk, chain, field, or_null: *or_null });
+                levels.push(Level { walk: select.walk, chain: chain.clone(), or_null: *or_null });
                 within = &select.selects;
             }
             _ => return false,

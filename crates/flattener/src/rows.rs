@@ -225,30 +225,55 @@ impl Nest<'_, '_> {
 
     /// Whether the rows of what is within a node are not too many.
     fn within(&mut self, evaluator: &Evaluator<'_>, levels: &[Level], node: u32) -> bool {
-        let Some((level, levels)) = levels.split_first() else {
-            // Two or three numbers: less than a call to copy them.
-            self.gathered.rows.extend(self.gathered.row.iter().copied());
-            return true;
-        };
+        match levels.split_first() {
+            Some((level, levels)) => {
+                let Level { walk, chain, or_null } = level;
+                self.iterate(evaluator, *walk, (chain, *or_null), node, |nest, node| {
+                    nest.within(evaluator, levels, node)
+                })
+            }
+            None => self.row(),
+        }
+    }
+
+    /// The row of the places that were taken.
+    #[inline]
+    fn row(&mut self) -> bool {
+        // Two or three numbers: less than a call to copy them.
+        self.gathered.rows.extend(self.gathered.row.iter().copied());
+        true
+    }
+
+    /// Takes a place in a walk for each node that a chain leads to; `each` makes the rows of what is within it. Whether these
+    /// are not too many.
+    #[inline(always)]
+    fn iterate(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        walk: usize,
+        (chain, or_null): (&Chain, bool),
+        node: u32,
+        mut each: impl FnMut(&mut Self, u32) -> bool,
+    ) -> bool {
         let (root, mut found, mut few) = (self.root, 0, true);
-        let mut each = |node| {
+        let mut visit = |node| {
             self.row_index = found;
-            self.place(level.walk, node);
-            few = few && self.within(evaluator, levels, node);
+            self.place(walk, node);
+            few = few && each(self, node);
             found += 1;
         };
-        match level.field {
+        match chain.field() {
             // What most iterations go over.
-            Some(name) if node != NONE => evaluator.arena.each(node, name, each),
+            Some(name) if node != NONE => evaluator.arena.each(node, name, visit),
             Some(_) => {}
-            None => level.chain.each(evaluator, (root, node), &mut each),
+            None => chain.each(evaluator, (root, node), &mut visit),
         }
-        if found == 0 && level.or_null {
+        if found == 0 && or_null {
             self.row_index = 0;
-            self.place(level.walk, NONE);
-            few = self.within(evaluator, levels, NONE);
+            self.place(walk, NONE);
+            few = each(self, NONE);
         }
-        self.gathered.row[level.walk] = NONE;
+        self.gathered.row[walk] = NONE;
         few && (self.gathered.rows.len() - self.before) / self.gathered.row.len().max(1) <= MOST_ROWS
     }
 }
@@ -316,7 +341,10 @@ impl Evaluator<'_> {
         if let Walk::Each(source, or_null) = walk
             && let (Fast::Chain(chain), true) = (self.fast(source, focus), select.is_leaf() && rest.is_over())
         {
-            return self.leaf(select.walk, (chain, *or_null), focus, rest.before, gathered);
+            // The last one of most views: its places.
+            let mut nest = Nest { root: focus.root(), row_index: 0, before: rest.before, gathered };
+            let few = nest.iterate(self, select.walk, (chain, *or_null), node_of(focus), |nest, _| nest.row());
+            return if few { Ok(()) } else { too_many() };
         }
         let (begin, mut row_index) = (gathered.rows.len(), 0);
         let walked = self.walk(walk, focus, &mut |item| {
@@ -378,35 +406,6 @@ impl Evaluator<'_> {
             Walk::Each(path, _) => self.items(path, focus, &mut |item| visit(item).map(|()| true)),
             Walk::Repeat(paths, objects) => self.repeat(paths, *objects, focus, 0, visit),
         }
-    }
-
-    /// The rows of a select that has nothing within and nothing after it, as the last one of most views: its places.
-    fn leaf<'p>(
-        &self,
-        walk: usize,
-        (chain, or_null): (&Chain, bool),
-        focus: Focus<'p>,
-        before: usize,
-        gathered: &mut Gathered<'p>,
-    ) -> Result<(), Fail> {
-        let Gathered { walks, rows, row, .. } = gathered;
-        let (places, root) = (&mut walks[walk], focus.root());
-        let mut place = |node, row_index| {
-            row[walk] = number(places.len());
-            places.push(Place { node, root, row_index, value: NONE });
-            rows.extend_from_slice(row);
-        };
-        let mut found = 0;
-        chain.each(self, (root, node_of(focus)), &mut |node| {
-            place(node, found);
-            found += 1;
-        });
-        if found == 0 && or_null {
-            place(NONE, 0);
-        }
-        row[walk] = NONE;
-        // There are not more values than the text has bytes: so this may be told afterwards.
-        if (rows.len() - before) / row.len().max(1) > MOST_ROWS { too_many() } else { Ok(()) }
     }
 
     /// Takes a place of a select's walk, and goes on to what is within it.

@@ -14,9 +14,9 @@ pub(crate) struct Trie {
 /// One of the names, by where it stands.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TrieNode {
-    /// The element's name, the number of the name, the node.
-    children: Vec<(String, u32, u32)>,
-    /// The children in the same order, as they are looked for.
+    /// The names of the elements below it.
+    children: Vec<String>,
+    /// What these lead to, in the same order, as they are looked for.
     keys: Vec<Key>,
     /// Where the node's part of [`Order`] begins.
     begin: u32,
@@ -78,14 +78,14 @@ impl Trie {
             self.name(name);
             return of;
         }
-        let known = self.nodes[of as usize].children.iter().find(|(known, _, _)| known == name);
-        if let Some((_, _, node)) = known {
-            return *node;
+        let above = &self.nodes[of as usize];
+        if let Some(place) = above.children.iter().position(|known| known == name) {
+            return above.keys[place].found.node;
         }
         let number = self.name(name);
         let node = self.add();
         self.nodes[of as usize].change(|above| {
-            above.children.push((name.to_owned(), number, node));
+            above.children.push(name.to_owned());
             let found = Found { name: number, node, keeping: Keeping::default() };
             above.keys.push(Key {
                 signature: signature(name.as_bytes()),
@@ -115,8 +115,8 @@ impl Trie {
     /// Whether a node, or one below it, keeps names that no path knows, and whether one is paired.
     fn below(&self, node: u32) -> (bool, bool) {
         let node = &self.nodes[node as usize];
-        node.children.iter().fold((node.whole, node.paired), |(whole, paired), (_, _, child)| {
-            let (more, others) = self.below(*child);
+        node.keys.iter().fold((node.whole, node.paired), |(whole, paired), key| {
+            let (more, others) = self.below(key.found.node);
             (whole || more, paired || others)
         })
     }
@@ -147,7 +147,7 @@ impl Trie {
         if self.nodes[node as usize].recursive {
             return Some(node);
         }
-        let above = self.nodes.iter().position(|above| above.children.iter().any(|(_, _, child)| *child == node));
+        let above = self.nodes.iter().position(|above| above.keys.iter().any(|key| key.found.node == node));
         above.and_then(|above| u32::try_from(above).ok())
     }
 
@@ -232,8 +232,7 @@ impl TrieNode {
         let wanted = signature(name);
         let same = |place: usize, key: &Key| {
             // Names of up to sixteen bytes are equal where their signatures and lengths are.
-            let rest =
-                || name.len() <= 16 || self.children.get(place).is_some_and(|(known, ..)| known.as_bytes() == name);
+            let rest = || name.len() <= 16 || self.children.get(place).is_some_and(|known| known.as_bytes() == name);
             key.signature == wanted && key.length == name.len() && rest()
         };
         match self.keys.get(expected) {

@@ -47,9 +47,7 @@ fn more(all: &[u8], begin: usize) -> Option<&[u8; SHORT]> {
 }
 
 fn words(bytes: &[u8; SHORT]) -> [u128; 2] {
-    let (first, second) = bytes.as_chunks::<16>().0.split_at(1);
-    let word = |part: &[[u8; 16]]| part.first().map_or(0, |bytes| u128::from_le_bytes(*bytes));
-    [word(first), word(second)]
+    [bytes.first_chunk(), bytes.last_chunk()].map(|half| half.map_or(0, |half| u128::from_le_bytes(*half)))
 }
 
 impl FrontCoding {

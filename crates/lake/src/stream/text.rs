@@ -118,16 +118,6 @@ impl Rows<'_> {
         let ends = self.texts.value_offsets();
         ends[number].unsigned_abs() as usize..ends[number + 1].unsigned_abs() as usize
     }
-
-    #[inline]
-    fn append_plain(&self, number: usize, plain: &mut Vec<u8>) {
-        append_plain_part(self.texts.value_data(), self.place(number), plain);
-    }
-
-    #[inline]
-    fn append_front(&self, number: usize, front: &mut FrontCoding) {
-        front.push(self.texts.value_data(), self.place(number));
-    }
 }
 
 /// Pages that are whole.
@@ -196,14 +186,12 @@ impl TextColumn {
             self.step(of, nulls, begin..end);
             self.rows += end - begin;
             begin = end;
-            self.end_full_page(compressor)?;
+            let bytes = self.page.plain.len() + self.page.front.bytes();
+            if self.page.rows() >= PAGE_ROWS || bytes >= PAGE_BYTES {
+                self.end_page(compressor)?;
+            }
         }
         Ok(())
-    }
-
-    fn end_full_page(&mut self, compressor: &mut Compressor<'static>) -> Result<()> {
-        let is_full = self.page.rows() >= PAGE_ROWS || self.page.plain.len() + self.page.front.bytes() >= PAGE_BYTES;
-        if is_full { self.end_page(compressor) } else { Ok(()) }
     }
 
     fn step(&mut self, of: &Rows<'_>, nulls: Option<&NullBuffer>, rows: Range<usize>) {
@@ -223,23 +211,29 @@ impl TextColumn {
     }
 
     fn values(&mut self, of: &Rows<'_>, rows: impl Iterator<Item = usize>) {
+        match of.keys {
+            None => self.texts(of, rows),
+            // Keys are not negative.
+            Some(keys) => self.texts(of, rows.map(|row| keys[row].unsigned_abs() as usize)),
+        }
+    }
+
+    /// Adds texts by their numbers in the array.
+    fn texts(&mut self, of: &Rows<'_>, texts: impl Iterator<Item = usize>) {
         let Self { dictionary, numbers, page, coding, .. } = self;
-        // Keys are not negative.
-        let key = |keys: &[i32], row: usize| keys[row].unsigned_abs() as usize;
-        let text = |place: usize| &of.texts.value_data()[of.place(place)];
-        match (of.keys, *coding) {
-            (None, Coding::Dictionary) => page.numbers.extend(rows.map(|row| dictionary.number(text(row)))),
-            (Some(keys), Coding::Dictionary) => page.numbers.extend(rows.map(|row| {
-                let key = key(keys, row);
-                if numbers[key] == UNKNOWN {
-                    numbers[key] = dictionary.number(text(key));
+        let all = of.texts.value_data();
+        match coding {
+            Coding::Dictionary if of.keys.is_none() => {
+                page.numbers.extend(texts.map(|text| dictionary.number(&all[of.place(text)])));
+            }
+            Coding::Dictionary => page.numbers.extend(texts.map(|text| {
+                if numbers[text] == UNKNOWN {
+                    numbers[text] = dictionary.number(&all[of.place(text)]);
                 }
-                numbers[key]
+                numbers[text]
             })),
-            (None, Coding::Plain) => rows.for_each(|row| of.append_plain(row, &mut page.plain)),
-            (Some(keys), Coding::Plain) => rows.for_each(|row| of.append_plain(key(keys, row), &mut page.plain)),
-            (None, Coding::Front) => rows.for_each(|row| of.append_front(row, &mut page.front)),
-            (Some(keys), Coding::Front) => rows.for_each(|row| of.append_front(key(keys, row), &mut page.front)),
+            Coding::Plain => texts.for_each(|text| append_plain_part(all, of.place(text), &mut page.plain)),
+            Coding::Front => texts.for_each(|text| page.front.push(all, of.place(text))),
         }
     }
 
