@@ -24,7 +24,8 @@ pub(super) struct FrontCoding {
     lengths: Vec<u32>,
     rest: Vec<u8>,
     /// The value before, with whatever followed it: if it was short, here, else in `long`.
-    short: [u128; 2],
+    // As bytes: they are stored sixteen at once, so that the next value need not wait until it can load them so.
+    short: [u8; SHORT],
     length: usize,
     long: Vec<u8>,
 }
@@ -85,15 +86,15 @@ impl FrontCoding {
         let (Some(bytes), true) = (more(all, value.start), length <= SHORT && self.length <= SHORT) else {
             return self.push_slowly(&all[value]);
         };
-        let short = words(bytes);
+        let (short, before) = (words(bytes), words(&self.short));
         // Whatever follows the shorter of the two, it does not count.
-        let differing = [short[0] ^ self.short[0], short[1] ^ self.short[1]];
+        let differing = [short[0] ^ before[0], short[1] ^ before[1]];
         let same = match differing {
             [0, second] => SHORT / 2 + second.trailing_zeros() as usize / 8,
             [first, _] => first.trailing_zeros() as usize / 8,
         };
         let same = same.min(length).min(self.length);
-        (self.short, self.length) = (short, length);
+        (self.short, self.length) = (*bytes, length);
         self.shared.push(number(same));
         self.lengths.push(number(length - same));
         let end = self.rest.len() + length - same;
@@ -111,17 +112,15 @@ impl FrontCoding {
         let mut before = std::mem::take(&mut self.long);
         if self.length <= SHORT {
             before.clear();
-            before.extend(self.short.iter().flat_map(|word| word.to_le_bytes()).take(self.length));
+            before.extend_from_slice(&self.short[..self.length]);
         }
         let same = before.iter().zip(value).take_while(|(one, other)| one == other).count();
         self.shared.push(number(same));
         self.lengths.push(number(value.len() - same));
         self.rest.extend_from_slice(&value[same..]);
         self.length = value.len();
-        let mut bytes = [0; SHORT];
         let kept = value.len().min(SHORT);
-        bytes[..kept].copy_from_slice(&value[..kept]);
-        self.short = words(&bytes);
+        self.short[..kept].copy_from_slice(&value[..kept]);
         before.clear();
         before.extend_from_slice(value);
         self.long = before;
