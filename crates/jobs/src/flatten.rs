@@ -288,11 +288,13 @@ struct Queue<'s, S> {
     /// Not here while somebody writes.
     sink: Option<&'s mut S>,
     failed: bool,
+    /// Threads that wait for its sink. Where there is none, nobody is to be told, which would be a call to the system.
+    held_up: usize,
 }
 
 impl<'s, S: TableSink> Lane<'s, S> {
     fn new(sink: &'s mut S) -> Self {
-        let queue = Queue { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: false };
+        let queue = Queue { next: 0, waiting: BTreeMap::new(), sink: Some(sink), failed: false, held_up: 0 };
         Self { queue: Mutex::new(queue), moved: Condvar::new() }
     }
 
@@ -301,7 +303,9 @@ impl<'s, S: TableSink> Lane<'s, S> {
         queue.waiting.insert(number, batches);
         // A sink that is slower than the threads holds them up. Whoever writes waits for nobody, so this ends.
         while queue.sink.is_none() && !queue.failed && queue.waiting.len() as u64 > most {
+            queue.held_up += 1;
             queue = wait(&self.moved, queue);
+            queue.held_up -= 1;
         }
         let Some(sink) = queue.sink.take() else { return Ok(()) };
         let mut result = Ok(());
@@ -309,16 +313,23 @@ impl<'s, S: TableSink> Lane<'s, S> {
             let next = queue.next;
             let Some(batches) = queue.waiting.remove(&next) else { break };
             queue.next += 1;
-            drop(queue);
-            self.moved.notify_all();
+            self.tell(queue);
             result = batches.iter().try_for_each(|batch| sink.write(batch));
             queue = lock(&self.queue);
         }
         queue.failed = result.is_err();
         queue.sink = Some(sink);
-        drop(queue);
-        self.moved.notify_all();
+        self.tell(queue);
         result
+    }
+
+    /// Tells whoever waits that something has changed.
+    fn tell(&self, queue: MutexGuard<'_, Queue<'s, S>>) {
+        let held_up = queue.held_up;
+        drop(queue);
+        if held_up > 0 {
+            self.moved.notify_all();
+        }
     }
 }
 
