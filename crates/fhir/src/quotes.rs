@@ -99,6 +99,40 @@ impl Strings for Places<'_> {
     }
 }
 
+/// The strings of a text, each looked for where it stands: for texts of which only a few are gone over. A string that is
+/// not plain is not found: the place given for its end is beyond the text.
+#[derive(Debug)]
+pub struct PlainStrings<'t>(pub &'t [u8]);
+
+impl Strings for PlainStrings<'_> {
+    #[inline]
+    fn close(&mut self, open: usize) -> usize {
+        plain_end(self.0, open + 1).unwrap_or(usize::MAX / 2)
+    }
+
+    #[inline]
+    fn pass(&mut self) {}
+}
+
+/// The place of the quote that ends a string, of which the content begins at a place. Nothing where it is not plain: it has an
+/// escape or a control character, or does not end.
+#[inline(always)]
+#[must_use]
+pub fn plain_end(text: &[u8], mut at: usize) -> Option<usize> {
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        let bytes = u8x16::new(*bytes);
+        let stops = (is_quote(bytes) | is_backslash(bytes) | is_control(bytes)).to_bitmask();
+        if stops != 0 {
+            at += stops.trailing_zeros() as usize;
+            return (text.get(at) == Some(&b'"')).then_some(at);
+        }
+        at += 16;
+    }
+    let rest = text.get(at..)?;
+    let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
+    (rest[stop] == b'"').then_some(at + stop)
+}
+
 /// The quotes that are not escaped as a bit for each byte of a text: for texts so long that a list of places would not fit
 /// near the processor.
 #[derive(Debug)]
@@ -328,6 +362,21 @@ mod tests {
                 std::iter::successors(next(0), |last| next(last + 1)).map(|place| u32::try_from(place).unwrap()).collect()
             });
             prop_assert_eq!(places, found, "{}", text);
+        }
+
+        #[test]
+        fn a_plain_string_ends_at_its_first_quote(
+            parts in prop::collection::vec(prop::sample::select(vec!["a", "a longer part", "\u{80}\u{10ffff}", " {", "\"", "\\", "\u{1f}"]), 0..12)
+        ) {
+            let text = parts.concat();
+            let stop = text.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < b' ');
+            let end = stop.filter(|stop| text.as_bytes()[*stop] == b'"');
+            for before in ["", "\"\\\u{1}"] {
+                let text = format!("{before}{text}");
+                let found = plain_end(text.as_bytes(), before.len());
+                prop_assert_eq!(found, end.map(|end| end + before.len()), "{}", text);
+            }
+            prop_assert_eq!(plain_end(text.as_bytes(), text.len() + 1), None);
         }
     }
 

@@ -7,6 +7,7 @@
 use fhirvest_fhir::quotes::{JsonError, Quotes};
 
 use crate::{
+    automaton::Automaton,
     scan::Scan,
     trie::{Order, Trie},
 };
@@ -82,6 +83,8 @@ pub(crate) struct Arena {
     quotes: Quotes,
     /// The order of names in the resources before.
     order: Order,
+    /// How the resources before were written; none before the first.
+    automaton: Option<Box<Automaton>>,
 }
 
 impl Arena {
@@ -98,26 +101,27 @@ impl Arena {
 
     /// Adds a resource, keeping what the trie names; returns its node. A text that is no JSON object leaves nothing behind.
     pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<u32, JsonError> {
-        let mut quotes = std::mem::take(&mut self.quotes);
-        let found = quotes.find(text.as_bytes());
-        let root = size(self.nodes.len());
-        let before = self.text.len();
-        let read = found.and_then(|()| {
-            if u32::try_from(before + 2 * text.len()).is_err() {
-                return Err(JsonError { what: "too much text", at: 0 });
-            }
-            if self.names != trie.names() {
-                // The first resource: an arena has one trie.
-                (self.names, self.order) = (trie.names(), trie.order());
-            }
-            let place = size(self.resources.len());
-            self.resources.push(root);
-            self.tops.resize(self.tops.len() + self.names, NONE);
-            self.nodes.push(Node { name: NONE, next: place, names: 0, value: Value::Object });
-            self.text.push_str(text);
-            Scan::resource(self, trie, (text, before), &quotes, root)
-        });
-        self.quotes = quotes;
+        let (root, before) = (size(self.nodes.len()), self.text.len());
+        if u32::try_from(before + 2 * text.len()).is_err() {
+            return Err(JsonError { what: "more than 4 GiB", at: 0 });
+        }
+        if self.names != trie.names() {
+            // The first resource: an arena has one trie.
+            (self.names, self.order, self.automaton) = (trie.names(), trie.order(), None);
+        }
+        let place = size(self.resources.len());
+        self.resources.push(root);
+        self.tops.resize(self.tops.len() + self.names, NONE);
+        self.nodes.push(Node { name: NONE, next: place, names: 0, value: Value::Object });
+        self.text.push_str(text);
+        let mut automaton = self.automaton.take().unwrap_or_else(|| Box::new(Automaton::new()));
+        let read = if automaton.read(self, (text, before), root) {
+            Ok(())
+        } else {
+            self.nodes.truncate(root as usize + 1);
+            self.read_thoroughly(trie, (text, before), root, &mut automaton)
+        };
+        self.automaton = Some(automaton);
         match read {
             Ok(()) => Ok(root),
             Err(error) => {
@@ -125,6 +129,25 @@ impl Arena {
                 Err(error)
             }
         }
+    }
+
+    /// Reads a text, which begins at a place of the arena's, into the node of a resource, and has it learned.
+    fn read_thoroughly(
+        &mut self,
+        trie: &Trie,
+        (text, begin): (&str, usize),
+        root: u32,
+        automaton: &mut Automaton,
+    ) -> Result<(), JsonError> {
+        let mut quotes = std::mem::take(&mut self.quotes);
+        let (odd, paired) = (self.odd.len(), self.paired.len());
+        let found = quotes.find(text.as_bytes());
+        let read = found.and_then(|()| Scan::resource(self, trie, (text, begin), &quotes, root));
+        if read.is_ok() && !quotes.escapes() && (self.odd.len(), self.paired.len()) == (odd, paired) {
+            automaton.learn(trie, text, &quotes);
+        }
+        self.quotes = quotes;
+        read
     }
 
     /// Takes the last resource back.
@@ -329,6 +352,16 @@ impl Arena {
         }
     }
 
+    /// Says which nodes are the first of their names in the latest resource, once all are there.
+    pub(crate) fn note_first_of_resource(&mut self, root: u32) {
+        let mut next = self.first_child(root);
+        while next != NONE {
+            let node = self.node(next);
+            self.is_first_of_resource(next, node.name);
+            next = node.next;
+        }
+    }
+
     /// Says which names the children of a node have, once all are there.
     #[inline]
     pub(crate) fn name_children(&mut self, of: u32, names: u64) {
@@ -341,6 +374,19 @@ impl Arena {
 #[allow(clippy::cast_possible_truncation, reason = "`read` refuses texts of more than 4 GiB")]
 fn size(length: usize) -> u32 {
     length as u32
+}
+
+#[cfg(test)]
+impl Arena {
+    /// All that is known of the resources.
+    pub(crate) fn told(&self) -> String {
+        let Self { nodes, text, resources, tops, odd, paired, .. } = self;
+        format!("{nodes:?} {text} {resources:?} {tops:?} {odd:?} {paired:?}")
+    }
+
+    pub(crate) fn automaton(&self) -> Option<&Automaton> {
+        self.automaton.as_deref()
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@
 //! ```
 
 mod arena;
+mod automaton;
 mod cells;
 mod chain;
 mod column;

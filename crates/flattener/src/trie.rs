@@ -245,6 +245,11 @@ impl TrieNode {
         }
     }
 
+    /// The place of a name among those that lead on.
+    pub(crate) fn place_of(&self, name: &[u8]) -> Option<usize> {
+        self.children.iter().position(|known| known.as_bytes() == name)
+    }
+
     /// What the name at a place leads to.
     #[inline(always)]
     pub(crate) fn found(&self, place: usize) -> Option<Found> {
