@@ -107,6 +107,13 @@ impl FrontCoding {
         }
     }
 
+    /// Adds the value before again; there is one.
+    #[inline]
+    pub(super) fn push_again(&mut self) {
+        self.shared.push(number(self.length));
+        self.lengths.push(0);
+    }
+
     #[inline(never)]
     fn push_slowly(&mut self, value: &[u8]) {
         let mut before = std::mem::take(&mut self.long);
@@ -168,8 +175,11 @@ fn deltas(numbers: &[u32], out: &mut Vec<u8>) {
         // Parts that have no number are told, but not there.
         out.resize(begin + BLOCK / PART, 0);
         for part in parts() {
-            let mut whole = [0; PART];
-            whole[..part.len()].copy_from_slice(part);
+            let whole = part.first_chunk::<PART>().copied().unwrap_or_else(|| {
+                let mut whole = [0; PART];
+                whole[..part.len()].copy_from_slice(part);
+                whole
+            });
             hybrid::pack(&whole, width(part), out);
         }
     }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     /// Texts by kind: one value, few values in runs or in turn, a value for each row that is like the one before, many nulls, a
-    /// value for each row that is not, only nulls.
+    /// value for each row that is not, only nulls, values of two rows each.
     fn texts(kind: u8, from: usize, count: usize) -> Vec<Option<String>> {
         let text = |row: usize| match kind {
             0 => Some("http://nucc.org/provider-taxonomy".to_owned()),
@@ -264,6 +264,7 @@ mod tests {
             4 => row.is_multiple_of(11).then(|| format!("v{}", row % 2)),
             5 => (row % 1000 > 500).then(|| "x".repeat(row % 40)),
             7 => Some(format!("{:x}", row.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            9 => Some(format!("role-{:08}", row / 2)),
             8 => (!row.is_multiple_of(7)).then(|| format!("a longer beginning than thirty-two bytes/{row}")),
             _ => None,
         };
@@ -274,7 +275,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn what_is_read_is_what_was_written(
-            parts in prop::collection::vec((0_u8..9, 1_usize..9000), 1..8),
+            parts in prop::collection::vec((0_u8..10, 1_usize..9000), 1..8),
             dictionaries in prop::sample::select(vec![0_usize, 1, 2]),
             most_rows in prop::sample::select(vec![1000_usize, 7001, 30_000, 100_000]),
         ) {
@@ -306,6 +307,7 @@ mod tests {
             (6, vec![PLAIN]),
             (7, vec![PLAIN]),
             (8, vec![DELTA_BYTE_ARRAY]),
+            (9, vec![DELTA_BYTE_ARRAY]),
         ] {
             for batches in [several(kind), several(kind).iter().map(numbered).collect()] {
                 let file = written(&batches, 40_000);

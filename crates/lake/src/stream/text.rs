@@ -233,7 +233,13 @@ impl TextColumn {
                 numbers[text]
             })),
             Coding::Plain => texts.for_each(|text| append_plain_part(all, of.place(text), &mut page.plain)),
-            Coding::Front => texts.for_each(|text| page.front.push(all, of.place(text))),
+            Coding::Front => {
+                let mut before = usize::MAX;
+                texts.for_each(|text| match std::mem::replace(&mut before, text) {
+                    before if before == text => page.front.push_again(),
+                    _ => page.front.push(all, of.place(text)),
+                });
+            }
         }
     }
 
