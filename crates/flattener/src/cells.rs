@@ -6,7 +6,7 @@ use crate::{
     column::Scalar,
     evaluate::{Evaluator, Fail, Item},
     operation::Operation,
-    plan::{Cell, Fast, Source, Start},
+    plan::{Cell, Compiled, Fast, Group, Source, Start},
     rows::{Gathered, Place, number},
 };
 
@@ -82,6 +82,17 @@ impl Evaluator<'_> {
             (_, Operation::RowIndex) if !cell.collection => {
                 filled.fillings.extend(places.iter().map(|place| Filling::RowIndex(place.row_index)));
             }
+            (_, Operation::This) if fast => {
+                for place in places {
+                    match place.node {
+                        NONE => {
+                            let filling = self.fill(cell, source, place, gathered, filled.items);
+                            filled.push(place, filling);
+                        }
+                        node => self.fill_in(cell, place, node, &mut filled),
+                    }
+                }
+            }
             (_, Operation::Text(text)) => {
                 let start = filled.items.len();
                 filled.items.push(Item::Literal(text));
@@ -131,6 +142,81 @@ impl Evaluator<'_> {
                 }
             }
             (None, None) => places.iter().for_each(|place| self.fill_in(cell, place, whole(place), filled)),
+        }
+    }
+
+    /// Fills in columns that are fields of one element: each element is gone through once.
+    pub(crate) fn group<'p>(
+        &self,
+        view: &Compiled,
+        group: &Group,
+        gathered: &Gathered<'p>,
+        fillings: &mut [Vec<Filling>],
+        refused: &mut Vec<Refused>,
+    ) {
+        let places = &gathered.walks[group.walk];
+        let mut any = false;
+        for (column, _) in &group.columns {
+            let lacks = |(walk, source): &(usize, Source)| gathered.lacks(*walk, source.needs);
+            // Where none of the places has what a column begins with, its cells stay untold.
+            if !view.sources[*column].iter().all(lacks) {
+                fillings[*column].resize(places.len(), Filling::Nothing);
+                any = true;
+            }
+        }
+        if !any {
+            return;
+        }
+        let stems = group.stem.and_then(|stem| gathered.stems.get(stem));
+        for (number, place) in places.iter().enumerate() {
+            let of = stems.and_then(|stems| stems.get(number)).copied().unwrap_or(place.node);
+            if of >= SEVERAL {
+                if of == SEVERAL {
+                    self.by_themselves(view, group, (number, place), fillings, refused);
+                }
+                continue;
+            }
+            let (mut next, mut before) = (self.arena.first_child(of), NONE);
+            while next != NONE {
+                let child = self.arena.node(next);
+                if let Some((column, is_text)) = group.place(child.name).map(|place| group.columns[place])
+                    && let Some(filling) = fillings[column].get_mut(number)
+                {
+                    match child.value {
+                        _ if child.name == before => {
+                            refuse(refused, place.root, several(&view.columns[column]));
+                            *filling = Filling::Nothing;
+                        }
+                        Value::Text(piece) | Value::Number(piece) if is_text => {
+                            *filling = Filling::Text(piece);
+                        }
+                        _ => *filling = Filling::Node(next),
+                    }
+                }
+                (next, before) = (child.next, child.name);
+            }
+        }
+    }
+
+    /// Fills in the columns of a group at a place where what they begin with leads to several elements.
+    #[cold]
+    fn by_themselves(
+        &self,
+        view: &Compiled,
+        group: &Group,
+        (number, place): (usize, &Place),
+        fillings: &mut [Vec<Filling>],
+        refused: &mut Vec<Refused>,
+    ) {
+        for (column, _) in &group.columns {
+            let [(_, Source { fast: Fast::Chain(chain), .. })] = &view.sources[*column][..] else { continue };
+            let mut one = Vec::new();
+            let mut filled = Filled { fillings: &mut one, items: &mut Vec::new(), refused };
+            let found = chain.only(self, place.root, place.node);
+            self.fill_in(&view.columns[*column], place, found, &mut filled);
+            if let (Some(filling), [one]) = (fillings[*column].get_mut(number), &one[..]) {
+                *filling = *one;
+            }
         }
     }
 

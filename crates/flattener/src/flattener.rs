@@ -286,9 +286,14 @@ impl<'p> Together<'_, 'p> {
             gathered.follow(evaluator, &self.view.stems);
         }
         fillings.resize(self.view.columns.len().max(fillings.len()), Vec::new());
+        fillings.iter_mut().for_each(Vec::clear);
+        if plain {
+            for group in &self.view.groups {
+                evaluator.group(self.view, group, gathered, fillings, refused);
+            }
+        }
         for ((cell, sources), fillings) in self.view.columns.iter().zip(&self.view.sources).zip(fillings.iter_mut()) {
-            fillings.clear();
-            if cell.literal.is_some() {
+            if cell.literal.is_some() || plain && sources.iter().all(|(_, source)| source.grouped) {
                 continue;
             }
             // Where none of the places has what all sources begin with, there is nothing to look for.

@@ -56,6 +56,8 @@ pub(crate) struct Compiled {
     pub(crate) walks: usize,
     /// What several columns begin with.
     pub(crate) stems: Vec<Stem>,
+    /// Columns that are fields of one element.
+    pub(crate) groups: Vec<Group>,
     /// The iterations, where each stands within the one before and nothing else makes rows.
     pub(crate) nest: Option<Vec<Level>>,
 }
@@ -95,6 +97,26 @@ pub(crate) struct Stem {
     pub(crate) chain: Chain,
     /// As [`Source::needs`].
     pub(crate) needs: Option<(Start, u32)>,
+}
+
+/// Columns that are fields of one element, which is gone through once for all of them.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) walk: usize,
+    /// The element: what a stem leads to, or the focus.
+    pub(crate) stem: Option<usize>,
+    /// The columns, and whether each is one of texts.
+    pub(crate) columns: Vec<(usize, bool)>,
+    /// For each name that one of them has its place among them, else a greater number.
+    pub(crate) places: Vec<usize>,
+}
+
+impl Group {
+    /// The place of a field among the columns.
+    #[inline(always)]
+    pub(crate) fn place(&self, name: u32) -> Option<usize> {
+        self.places.get(name as usize).copied().filter(|place| *place < self.columns.len())
+    }
 }
 
 /// What a column holds.
@@ -146,6 +168,8 @@ pub(crate) struct Source {
     pub(crate) needs: Option<(Start, u32)>,
     /// The number of the view's stem that it begins with, and the name of the field that follows.
     pub(crate) stem: Option<(usize, u32)>,
+    /// Whether it belongs to a group.
+    pub(crate) grouped: bool,
 }
 
 /// Where an expression begins.
@@ -177,7 +201,7 @@ impl Source {
         let chain = || Chain::of(&operation).filter(|chain| !chain.is_this()).map(Fast::Chain);
         let fast = keys.or_else(chain).unwrap_or(Fast::None);
         let needs = needs(&operation);
-        Self { operation, fast, needs, stem: None }
+        Self { operation, fast, needs, stem: None, grouped: false }
     }
 
     /// What stands before its last field, and the name of that.
@@ -208,6 +232,40 @@ fn stems(sources: &mut [Vec<(usize, Source)>]) -> Vec<Stem> {
         });
     }
     stems.into_iter().map(|(stem, _)| stem).collect()
+}
+
+/// Finds columns that are fields of one element, and tells them. Not of a resource, which has its first fields by name.
+fn groups(cells: &[Cell], sources: &mut [Vec<(usize, Source)>]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut found = vec![None; cells.len()];
+    for (column, (cell, sources)) in cells.iter().zip(sources.iter()).enumerate() {
+        let ([(walk, source)], false, None) = (&sources[..], cell.collection, &cell.literal) else { continue };
+        let (walk, Fast::Chain(chain)) = (*walk, &source.fast) else { continue };
+        let (stem, name) = match (source.stem, chain.field()) {
+            (Some((stem, name)), _) => (Some(stem), name as usize),
+            (None, Some(name)) if walk > 0 => (None, name as usize),
+            _ => continue,
+        };
+        let known = groups.iter().position(|group| (group.walk, group.stem) == (walk, stem));
+        let number = known.unwrap_or_else(|| {
+            groups.push(Group { walk, stem, columns: Vec::new(), places: Vec::new() });
+            groups.len() - 1
+        });
+        let Group { columns, places, .. } = &mut groups[number];
+        places.resize(places.len().max(name + 1), usize::MAX);
+        // Of two columns of one field the second one goes by itself.
+        if places[name] == usize::MAX {
+            places[name] = columns.len();
+            columns.push((column, cell.scalar == Scalar::Text));
+            found[column] = Some(number);
+        }
+    }
+    for (group, sources) in found.iter().zip(sources) {
+        let several = group.is_some_and(|group| groups[group].columns.len() > 1);
+        sources.iter_mut().for_each(|(_, source)| source.grouped = several);
+    }
+    groups.retain(|group| group.columns.len() > 1);
+    groups
 }
 
 /// The name without which an expression gives nothing, as far as that is easily told.
@@ -368,9 +426,10 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
         }
     }
     let stems = stems(&mut sources);
+    let groups = groups(&cells, &mut sources);
     let mut levels = Vec::new();
     let nest = is_nest(&selects, &mut levels).then_some(levels);
-    (table, Compiled { filters, selects, columns: cells, sources, walks, stems, nest }, compiler.list)
+    (table, Compiled { filters, selects, columns: cells, sources, walks, stems, groups, nest }, compiler.list)
 }
 
 /// The columns of a view, in the order of their first appearance.

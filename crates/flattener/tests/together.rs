@@ -105,3 +105,53 @@ fn the_resources_end_in_every_way() {
     assert!(has(|counts| counts.flattened) && has(|counts| counts.filtered) && has(|counts| counts.failed));
     assert!(has(|counts| counts.unjudged) && has(|counts| counts.casts.iter().sum()) && !failures.is_empty());
 }
+
+/// Fields of one element are found in one go where several columns need them: each column has what it has in a view of its own.
+#[test]
+fn columns_of_one_element_give_what_each_gives_by_itself() {
+    let of_names = ["use", "family", "given", "text", "period.start", "period.end"];
+    let of_patients = ["contact.name.family", "contact.name.use", "contact.name.given", "gender"];
+    let column = |path: &&str| format!(r#"{{"name": "{}", "path": "{path}"}}"#, path.replace('.', "_"));
+    let view = |names: &[&str], patients: &[&str]| {
+        let [names, patients] = [names, patients].map(|paths| paths.iter().map(column).collect::<Vec<_>>().join(", "));
+        let text = format!(
+            r#"{{"resource": "Patient", "name": "v", "select": [{{"column": [{patients}]}}, {{"forEachOrNull": "name", "column": [{names}]}}]}}"#
+        );
+        Plan::compile(&[parse_view(&text, "test").unwrap()]).unwrap()
+    };
+    let together = view(&of_names, &of_patients);
+    let alone: Vec<Plan> = of_patients
+        .iter()
+        .map(|path| view(&[], &[path]))
+        .chain(of_names.iter().map(|path| view(&[path], &[])))
+        .collect();
+    let mut refused = 0;
+    for resource in [
+        r#"{"name":[{"use":"usual","family":"F","given":["A"]},{"text":"t","period":{"start":"2020","end":"2021"}}],"gender":"male"}"#,
+        r#"{"name":[{"given":["A"]},{"given":["A","B"],"family":"F"}]}"#,
+        r#"{"contact":[{"name":{"family":"F"}},{"name":{"use":"usual","given":["A"]}}],"name":[{}]}"#,
+        r#"{"contact":[{"name":{"family":"F"}},{"name":{"family":"G"}}],"name":[{"family":"x"}]}"#,
+        r#"{"contact":[{"name":{"family":"F","given":["A","B"]}}]}"#,
+        r#"{"contact":{"name":{"family":7,"use":true,"given":[]}},"name":[null,{"family":{"x":1}}]}"#,
+        r#"{"name":"text","contact":[{"name":"text"}]}"#,
+        "{}",
+    ] {
+        let resource = resource.replacen('{', r#"{"resourceType":"Patient","#, 1).replace(",}", "}");
+        let (found, counts, failures) = flatten(together.flattener(), &[&resource], 0);
+        let expected: Vec<Outcome> = alone.iter().map(|plan| flatten(plan.flattener(), &[&resource], 0)).collect();
+        let reasons: Vec<_> = expected.iter().flat_map(|(_, _, failures)| failures.clone()).collect();
+        if let [failure] = &failures[..] {
+            assert!(reasons.contains(failure), "{resource}: {failure:?} {reasons:?}");
+            refused += 1;
+            continue;
+        }
+        assert_eq!(reasons, [], "{resource}");
+        let batch = found[0].as_ref().unwrap();
+        for (number, (alone, single, _)) in expected.iter().enumerate() {
+            let (column, alone) = (batch.column(number), alone[0].as_ref().unwrap());
+            assert_eq!(column, alone.column(0), "{resource} {}", batch.schema().field(number).name());
+            assert_eq!(counts[0].casts[number], single[0].casts[0], "{resource}");
+        }
+    }
+    assert_eq!(refused, 3);
+}
