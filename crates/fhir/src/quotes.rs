@@ -99,38 +99,58 @@ impl Strings for Places<'_> {
     }
 }
 
-/// The strings of a text, each looked for where it stands: for texts of which only a few are gone over. A string that is
-/// not plain is not found: the place given for its end is beyond the text.
+/// The strings of a text, each looked for where it stands: for texts of which only a few are gone over. The end of one that
+/// is no JSON is told to be beyond the text.
 #[derive(Debug)]
-pub struct PlainStrings<'t>(pub &'t [u8]);
+pub struct LookedFor<'t>(pub &'t [u8]);
 
-impl Strings for PlainStrings<'_> {
+impl Strings for LookedFor<'_> {
     #[inline]
     fn close(&mut self, open: usize) -> usize {
-        plain_end(self.0, open + 1).unwrap_or(usize::MAX / 2)
+        string_end(self.0, open + 1).unwrap_or(usize::MAX / 2)
     }
 
     #[inline]
     fn pass(&mut self) {}
 }
 
+/// The place of the quote that ends a string, of which the content begins at a place. Nothing where that is no JSON: a control
+/// character or an escape that JSON does not know, or no end.
+#[must_use]
+pub fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let stop = plain_until(text, at)?;
+        match text.get(stop..)? {
+            [b'"', ..] => return Some(stop),
+            [b'\\', b'u', ..] => at = stop + 6,
+            [b'\\', ..] => at = stop + 2,
+            _ => return None,
+        }
+        check_escapes(text, stop, 1).ok()?;
+    }
+}
+
 /// The place of the quote that ends a string, of which the content begins at a place. Nothing where it is not plain: it has an
 /// escape or a control character, or does not end.
 #[inline(always)]
 #[must_use]
-pub fn plain_end(text: &[u8], mut at: usize) -> Option<usize> {
+pub fn plain_end(text: &[u8], at: usize) -> Option<usize> {
+    plain_until(text, at).filter(|stop| text.get(*stop) == Some(&b'"'))
+}
+
+/// The first place from one on that has a quote, a backslash or a control character.
+#[inline(always)]
+fn plain_until(text: &[u8], mut at: usize) -> Option<usize> {
     while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
         let bytes = u8x16::new(*bytes);
         let stops = (is_quote(bytes) | is_backslash(bytes) | is_control(bytes)).to_bitmask();
         if stops != 0 {
-            at += stops.trailing_zeros() as usize;
-            return (text.get(at) == Some(&b'"')).then_some(at);
+            return Some(at + stops.trailing_zeros() as usize);
         }
         at += 16;
     }
-    let rest = text.get(at..)?;
-    let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
-    (rest[stop] == b'"').then_some(at + stop)
+    let stop = text.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
+    Some(at + stop)
 }
 
 /// The quotes that are not escaped as a bit for each byte of a text: for texts so long that a list of places would not fit
@@ -366,7 +386,7 @@ mod tests {
 
         #[test]
         fn a_plain_string_ends_at_its_first_quote(
-            parts in prop::collection::vec(prop::sample::select(vec!["a", "a longer part", "\u{80}\u{10ffff}", " {", "\"", "\\", "\u{1f}"]), 0..12)
+            parts in prop::collection::vec(prop::sample::select(vec!["a", "a longer part", "\u{80}\u{10ffff}", " {", "\"", "\\", "\\u00E4", "\\n", "\u{1f}"]), 0..12)
         ) {
             let text = parts.concat();
             let stop = text.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < b' ');
@@ -376,6 +396,11 @@ mod tests {
                 let found = plain_end(text.as_bytes(), before.len());
                 prop_assert_eq!(found, end.map(|end| end + before.len()), "{}", text);
             }
+            // A string is one value of JSON, and what follows it is not looked at.
+            let quoted = format!("\"{text}");
+            let mut values = serde_json::Deserializer::from_str(&quoted).into_iter::<serde::de::IgnoredAny>();
+            let is_string = values.next().is_some_and(|value| value.is_ok());
+            prop_assert_eq!(string_end(text.as_bytes(), 0), is_string.then(|| values.byte_offset() - 2), "{}", text);
             prop_assert_eq!(plain_end(text.as_bytes(), text.len() + 1), None);
         }
     }

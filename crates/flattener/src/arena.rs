@@ -119,6 +119,7 @@ impl Arena {
             Ok(())
         } else {
             self.nodes.truncate(root as usize + 1);
+            self.text.truncate(before + text.len());
             self.read_thoroughly(trie, (text, before), root, &mut automaton)
         };
         self.automaton = Some(automaton);
@@ -143,7 +144,7 @@ impl Arena {
         let (odd, paired) = (self.odd.len(), self.paired.len());
         let found = quotes.find(text.as_bytes());
         let read = found.and_then(|()| Scan::resource(self, trie, (text, begin), &quotes, root));
-        if read.is_ok() && !quotes.escapes() && (self.odd.len(), self.paired.len()) == (odd, paired) {
+        if read.is_ok() && (self.odd.len(), self.paired.len()) == (odd, paired) {
             automaton.learn(trie, text, &quotes);
         }
         self.quotes = quotes;

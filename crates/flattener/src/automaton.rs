@@ -2,7 +2,7 @@
 //! stands between one value and the next (brackets, commas, keys) is one of a few texts, by where in a resource it stands.
 //! An automaton learns these texts from resources that were read thoroughly ([`crate::scan`]), each with what it does to the
 //! arena's nodes. From then on reading is comparing with them, and looking for the ends of values; a text that is not known,
-//! or a string with an escape, sends the resource to the thorough way, which gives the same nodes.
+//! or a duplicate key, sends the resource to the thorough way, which gives the same nodes.
 //!
 //! Texts that recur (code systems, urls, codes) become a part of what is compared: two gaps and the text between them are joined
 //! to one, once the text was the same often enough.
@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use fhirvest_fhir::{
-    quotes::{Places, PlainStrings, Quotes, plain_end},
+    quotes::{LookedFor, Places, Quotes, plain_end, string_end},
     walk::Walk,
 };
 
@@ -278,14 +278,21 @@ impl Automaton {
             at += gap.text.all.len();
             let begins = at;
             at = match gap.value {
-                Next::Text(name) => {
-                    let end = plain_end(bytes, at)?;
-                    frame.add(arena, name, Value::Text(Arena::piece(begin + at, begin + end)));
-                    end
-                }
-                Next::SkippedText => plain_end(bytes, at)?,
+                Next::Text(name) => match plain_end(bytes, at) {
+                    Some(end) => {
+                        frame.add(arena, name, Value::Text(Arena::piece(begin + at, begin + end)));
+                        end
+                    }
+                    None => {
+                        let (end, unescaped) = unescaped(text, at)?;
+                        let piece = arena.keep(&unescaped);
+                        frame.add(arena, name, Value::Text(piece));
+                        end
+                    }
+                },
+                Next::SkippedText => string_end(bytes, at)?,
                 Next::Other(name, keeping) => {
-                    let mut walk = Walk::new(text, PlainStrings(bytes));
+                    let mut walk = Walk::new(text, LookedFor(bytes));
                     let (end, is_number) = match bytes.get(at)? {
                         b'{' if keeping.leaf => (walk.skip(at)?, false),
                         b'-' | b'0'..=b'9' => (walk.primitive(at)?, true),
@@ -295,7 +302,7 @@ impl Automaton {
                     frame.add(arena, name, if is_number { Value::Number(piece) } else { Value::Json(piece) });
                     end
                 }
-                Next::Skipped => Walk::new(text, PlainStrings(bytes)).skip(at)?,
+                Next::Skipped => Walk::new(text, LookedFor(bytes)).skip(at)?,
                 Next::End => break,
             };
             let (to, is_text) = (gap.to, matches!(gap.value, Next::Text(_) | Next::SkippedText));
@@ -312,7 +319,7 @@ impl Automaton {
     fn longest(&mut self, text: &[u8], (state, at): (u32, usize)) -> Option<(u32, usize)> {
         let state_of = self.states.get_mut(state as usize)?;
         // What is joined comes later than its parts.
-        state_of.last = state_of.gaps.iter().rposition(|gap| gap.text.is_at(text, at))?;
+        state_of.last = state_of.gaps.iter().rposition(|gap| gap.is_at(text, at))?;
         Some((state, state_of.last))
     }
 
@@ -320,12 +327,12 @@ impl Automaton {
         self.states.get_mut(state as usize)?.gaps.get_mut(number)
     }
 
-    /// Whether the text after a gap has recurred often enough.
+    /// Whether the text after a gap has recurred often enough. One with escapes is no value as it stands.
     fn recurs(&mut self, gap: (u32, usize), text: &[u8]) -> bool {
         let Some(gap) = self.gap(gap) else { return false };
         if *gap.seen == *text {
             gap.recurs += 1;
-        } else if text.len() <= MOST_JOINED {
+        } else if text.len() <= MOST_JOINED && !text.contains(&b'\\') {
             (gap.seen, gap.recurs) = (text.into(), 0);
         }
         gap.recurs >= RECURS && *gap.seen == *text
@@ -367,7 +374,7 @@ impl Automaton {
         }
     }
 
-    /// Learns from a text that is JSON, without escapes, and was read into nodes of which none was noted as odd or paired.
+    /// Learns from a text that is JSON, and was read into nodes of which none was noted as odd or paired.
     #[cold]
     pub(crate) fn learn(&mut self, trie: &Trie, text: &str, quotes: &Quotes) {
         if self.gaps >= MOST_GAPS || self.bytes >= MOST_BYTES || self.rest > 0 {
@@ -392,10 +399,30 @@ impl Automaton {
     }
 }
 
+/// What a string with escapes says, of which the content begins at a place, and where it ends. Nothing where it is no text.
+#[cold]
+fn unescaped(text: &str, at: usize) -> Option<(usize, String)> {
+    let end = string_end(text.as_bytes(), at)?;
+    let unescaped = serde_json::from_str(text.get(at.checked_sub(1)?..=end)?);
+    Some((end, unescaped.ok()?))
+}
+
 impl Gap {
     fn new(text: &[u8], operations: Vec<Operation>, (value, key): (Next, u64), to: u32) -> Self {
         let (text, operations) = (Written::new(text), operations.into());
         Self { text, operations, value, key, to, seen: Box::default(), recurs: 0 }
+    }
+
+    /// Whether a text has it at a place. What ends where a number begins is the beginning of what ends in a string, or in `null`.
+    #[inline(always)]
+    fn is_at(&self, text: &[u8], at: usize) -> bool {
+        self.text.is_at(text, at)
+            && match self.value {
+                Next::Text(_) | Next::SkippedText | Next::End => true,
+                Next::Other(..) | Next::Skipped => {
+                    matches!(text.get(at + self.text.all.len()), Some(b'-' | b'0'..=b'9' | b'{' | b'['))
+                }
+            }
     }
 }
 
@@ -416,8 +443,8 @@ impl State {
     /// What stands at a place of a text, if it is known.
     #[inline(always)]
     fn next(&mut self, text: &[u8], at: usize) -> Option<&Gap> {
-        if !self.gaps.get(self.last)?.text.is_at(text, at) {
-            self.last = self.gaps.iter().rposition(|gap| gap.text.is_at(text, at))?;
+        if !self.gaps.get(self.last)?.is_at(text, at) {
+            self.last = self.gaps.iter().rposition(|gap| gap.is_at(text, at))?;
         }
         self.gaps.get(self.last)
     }
@@ -453,6 +480,9 @@ impl<'a> Lesson<'a> {
     }
 
     fn member(&mut self, walk: &mut Resource<'a>, of: u32, key: &[u8], at: usize) -> Option<usize> {
+        if key.contains(&b'\\') {
+            return None;
+        }
         let node = self.trie.node(of);
         let place = node.place_of(key);
         let is_list = place.is_some() && walk.byte(at) == b'[';
@@ -591,10 +621,11 @@ mod tests {
             "{[\u{e4}]}:,",
             "a text of more than sixteen bytes",
             "http://hl7.org/fhir/us/davinci-pdex-plan-net/StructureDefinition/x",
+            r#"<div class=\"narrative\">\u00e4</div>"#,
         ]);
         let text = text.prop_map(|text| format!("\"{text}\""));
         let other = prop::sample::select(vec!["0", "-1.50", "2e3", "true", "false", "null", "[]", "{}", "[1,\"b\"]"]);
-        let odd = prop::sample::select(vec!["\"\\n\"", "\"\\u00e4\"", "[[1]]", "\"\t\"", "01", "\"x", "nul", "[1,]"]);
+        let odd = prop::sample::select(vec!["\"\\x\"", "\"\\ud800\"", "[[1]]", "\"\t\"", "01", "\"x", "nul", "[1,]"]);
         let leaf = prop_oneof![8 => text, 4 => other.prop_map(str::to_owned), 1 => odd.prop_map(str::to_owned)];
         leaf.prop_recursive(3, 16, 4, |inner| {
             let object = prop::collection::vec((key(), inner.clone()), 0..4).prop_map(|members| object(&members, ""));
@@ -606,7 +637,19 @@ mod tests {
     }
 
     fn key() -> impl Strategy<Value = &'static str> {
-        prop::sample::select(vec!["id", "name", "given", "family", "use", "active", "rank", "leaf", "kept", "other"])
+        prop::sample::select(vec![
+            "id",
+            "name",
+            "given",
+            "family",
+            "use",
+            "active",
+            "rank",
+            "leaf",
+            "kept",
+            "other",
+            "n\\u0061me",
+        ])
     }
 
     fn object(members: &[(&str, String)], space: &str) -> String {
@@ -667,6 +710,14 @@ mod tests {
         };
         assert_eq!(read(0..3), Some(CREDIT - 3), "another number of names each time");
         assert_eq!(read(0..100), Some(CREDIT - 3 + 100));
+        // A value of another JSON type than before makes the others no less known.
+        let mut read = |texts: [&str; 6]| {
+            texts.iter().for_each(|text| assert!(arena.read(&trie, text).is_ok(), "{text}"));
+            arena.automaton().map(|automaton| automaton.credit)
+        };
+        let texts = [r#"{"id":"1"}"#, r#"{"id":2}"#, r#"{"id":null}"#, r#"{"x":"1"}"#, r#"{"x":2}"#, r#"{"x":[true]}"#];
+        let before = read(texts);
+        assert_eq!(read(texts), before.map(|credit| credit + 6));
     }
 
     proptest! {
