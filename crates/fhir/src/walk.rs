@@ -100,7 +100,13 @@ impl<'a, S: Strings> Walk<'a, S> {
     /// A walk through a text whose strings are known.
     #[inline]
     pub fn new(text: &'a str, strings: S) -> Self {
-        Self { text, bytes: text.as_bytes(), strings, depth: 0, wrong: None }
+        Self::within(text, strings, 0)
+    }
+
+    /// A walk through a part of a text that stands within so many objects and arrays.
+    #[inline]
+    pub fn within(text: &'a str, strings: S, depth: u32) -> Self {
+        Self { text, bytes: text.as_bytes(), strings, depth, wrong: None }
     }
 
     /// What stopped the walk.

@@ -75,6 +75,8 @@ struct Gap {
     value: Next,
     /// A bit for the place of its name among the names of the object, if its key stands in the gap.
     key: u64,
+    /// How many objects and arrays it stands in.
+    depth: u32,
     /// The state after the value.
     to: u32,
     /// The last text after it that was looked at, and how often it was the same before.
@@ -292,7 +294,7 @@ impl Automaton {
                 },
                 Next::SkippedText => string_end(bytes, at)?,
                 Next::Other(name, keeping) => {
-                    let mut walk = Walk::new(text, LookedFor(bytes));
+                    let mut walk = Walk::within(text, LookedFor(bytes), gap.depth);
                     let (end, is_number) = match bytes.get(at)? {
                         b'{' if keeping.leaf => (walk.skip(at)?, false),
                         b'-' | b'0'..=b'9' => (walk.primitive(at)?, true),
@@ -302,7 +304,7 @@ impl Automaton {
                     frame.add(arena, name, if is_number { Value::Number(piece) } else { Value::Json(piece) });
                     end
                 }
-                Next::Skipped => Walk::new(text, LookedFor(bytes)).skip(at)?,
+                Next::Skipped => Walk::within(text, LookedFor(bytes), gap.depth).skip(at)?,
                 Next::End => break,
             };
             let (to, is_text) = (gap.to, matches!(gap.value, Next::Text(_) | Next::SkippedText));
@@ -355,9 +357,9 @@ impl Automaton {
         let by = Arena::number(text.len());
         operations.extend(two.operations.iter().map(|operation| operation.moved(by)));
         let text = [&text[..], &two.text.all].concat();
-        let (value, key, to) = (two.value, two.key, two.to);
+        let (value, key, depth, to) = (two.value, two.key, two.depth, two.to);
         if text.len() <= MOST_JOINED {
-            self.add(first.0, &text, Gap::new(&text, operations, (value, key), to));
+            self.add(first.0, &text, Gap::new(&text, operations, (value, key, depth), to));
         }
         Some(())
     }
@@ -408,9 +410,9 @@ fn unescaped(text: &str, at: usize) -> Option<(usize, String)> {
 }
 
 impl Gap {
-    fn new(text: &[u8], operations: Vec<Operation>, (value, key): (Next, u64), to: u32) -> Self {
+    fn new(text: &[u8], operations: Vec<Operation>, (value, key, depth): (Next, u64, u32), to: u32) -> Self {
         let (text, operations) = (Written::new(text), operations.into());
-        Self { text, operations, value, key, to, seen: Box::default(), recurs: 0 }
+        Self { text, operations, value, key, depth, to, seen: Box::default(), recurs: 0 }
     }
 
     /// Whether a text has it at a place. What ends where a number begins is the beginning of what ends in a string, or in `null`.
@@ -583,7 +585,9 @@ impl<'a> Lesson<'a> {
             }
         };
         let text = &self.text[self.begin..at];
-        self.automaton.add(self.state, text, Gap::new(text, operations, (value, key), to));
+        // An object, and perhaps a list, for each name.
+        let depth = self.place.chunks_exact(3).map(|name| 1 + name[2]).sum();
+        self.automaton.add(self.state, text, Gap::new(text, operations, (value, key, depth), to));
         (self.state, self.begin) = (to, end);
     }
 }
@@ -803,6 +807,28 @@ mod tests {
             }
             assert!(arena.read(&trie, broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused_however_well_it_is_known() {
+        let trie = trie();
+        let mut known = [0, 0];
+        for levels in 110..140 {
+            let deep = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let within = [
+                format!(r#"{{"kept":{{"name":[{{"x":{deep}}}]}}}}"#),
+                format!(r#"{{"other":{deep}}}"#),
+                format!(r#"{{"leaf":[{{"x":{deep}}}]}}"#),
+            ];
+            let mut arena = Arena::default();
+            let flat = within.each_ref().map(|text| text.replace(&deep, "[]"));
+            for text in flat.into_iter().chain(within) {
+                let expected = Arena::default().read(&trie, &text).is_ok();
+                assert_eq!(arena.read(&trie, &text).is_ok(), expected, "{text}");
+                known[usize::from(expected)] += 1;
+            }
+        }
+        assert!(known[0] > 10 && known[1] > 100, "{known:?}");
     }
 
     #[test]
