@@ -36,7 +36,7 @@ const MOST_JOINED: usize = 1 << 10;
 
 /// How many resources more may be unknown than known before the automaton rests, how far the known ones count, and how many
 /// resources it rests for.
-const CREDIT: u32 = 64;
+const CREDIT: u32 = 256;
 const MOST_CREDIT: u32 = 1024;
 const REST: u32 = 1 << 12;
 
@@ -418,13 +418,13 @@ impl Gap {
     /// Whether a text has it at a place. What ends where a number begins is the beginning of what ends in a string, or in `null`.
     #[inline(always)]
     fn is_at(&self, text: &[u8], at: usize) -> bool {
-        self.text.is_at(text, at)
-            && match self.value {
-                Next::Text(_) | Next::SkippedText | Next::End => true,
-                Next::Other(..) | Next::Skipped => {
-                    matches!(text.get(at + self.text.all.len()), Some(b'-' | b'0'..=b'9' | b'{' | b'['))
-                }
-            }
+        let begins = |value: Option<&u8>| match (value, self.value) {
+            (_, Next::Text(_) | Next::SkippedText | Next::End) => true,
+            (Some(b'-' | b'0'..=b'9'), _) | (Some(b'{' | b'['), Next::Skipped) => true,
+            (Some(b'{'), Next::Other(_, keeping)) => keeping.leaf,
+            _ => false,
+        };
+        self.text.is_at(text, at) && begins(text.get(at + self.text.all.len()))
     }
 }
 
@@ -715,13 +715,24 @@ mod tests {
         assert_eq!(read(0..3), Some(CREDIT - 3), "another number of names each time");
         assert_eq!(read(0..100), Some(CREDIT - 3 + 100));
         // A value of another JSON type than before makes the others no less known.
-        let mut read = |texts: [&str; 6]| {
+        let mut read = |texts: &[&str]| {
             texts.iter().for_each(|text| assert!(arena.read(&trie, text).is_ok(), "{text}"));
             arena.automaton().map(|automaton| automaton.credit)
         };
-        let texts = [r#"{"id":"1"}"#, r#"{"id":2}"#, r#"{"id":null}"#, r#"{"x":"1"}"#, r#"{"x":2}"#, r#"{"x":[true]}"#];
-        let before = read(texts);
-        assert_eq!(read(texts), before.map(|credit| credit + 6));
+        let texts = [
+            r#"{"id":"1"}"#,
+            r#"{"id":[2]}"#,
+            r#"{"id":2}"#,
+            r#"{"id":{"a":1}}"#,
+            r#"{"id":null}"#,
+            r#"{"id":["1"]}"#,
+            r#"{"x":"1"}"#,
+            r#"{"x":[true]}"#,
+            r#"{"x":2}"#,
+            r#"{"x":false}"#,
+        ];
+        let before = read(&texts);
+        assert_eq!(read(&texts), before.map(|credit| credit + 10));
     }
 
     proptest! {
@@ -843,7 +854,7 @@ mod tests {
         assert!(automaton.gaps <= 4 * MOST_AFTER_ONE, "{}", automaton.gaps);
         let mut arena = Arena::default();
         let text = |number: u32| format!("{{\"other{number}\":1}}");
-        (0..200).for_each(|number| assert!(arena.read(&trie, &text(number)).is_ok()));
+        (0..2 * CREDIT).for_each(|number| assert!(arena.read(&trie, &text(number)).is_ok()));
         assert!(arena.automaton().is_some_and(|automaton| automaton.rest > 0), "it rests where it knows nothing");
         (0..2 * REST).for_each(|number| assert!(arena.read(&trie, &text(number % 2)).is_ok()));
         assert!(arena.automaton().is_some_and(|automaton| automaton.rest == 0), "and tries again");
