@@ -124,7 +124,10 @@ impl Arena {
         };
         self.automaton = Some(automaton);
         match read {
-            Ok(()) => Ok(root),
+            Ok(()) => {
+                self.note_first_of_resource(root);
+                Ok(root)
+            }
             Err(error) => {
                 self.forget(root, before);
                 Err(error)
@@ -273,12 +276,6 @@ impl Arena {
         size(place)
     }
 
-    /// The number of the next node.
-    #[inline]
-    pub(crate) fn next(&self) -> u32 {
-        size(self.nodes.len())
-    }
-
     /// Whether some value is no object where R4 has one.
     #[inline]
     pub(crate) fn has_odd(&self) -> bool {
@@ -342,23 +339,18 @@ impl Arena {
         number
     }
 
-    /// Says that a node is the first of a name in the latest resource.
-    #[inline(always)]
-    pub(crate) fn is_first_of_resource(&mut self, number: u32, name: u32) {
-        if (name as usize) < self.names {
-            let place = self.tops.len() - self.names + name as usize;
-            if let Some(top) = self.tops.get_mut(place).filter(|top| **top == NONE) {
-                *top = number;
-            }
-        }
-    }
-
-    /// Says which nodes are the first of their names in the latest resource, once all are there.
-    pub(crate) fn note_first_of_resource(&mut self, root: u32) {
+    /// Notes which nodes are the first of their names in the latest resource, once all are there.
+    fn note_first_of_resource(&mut self, root: u32) {
+        let tops = self.tops.len() - self.names;
         let mut next = self.first_child(root);
         while next != NONE {
             let node = self.node(next);
-            self.is_first_of_resource(next, node.name);
+            // Names that the trie does not know have no place.
+            if (node.name as usize) < self.names
+                && let Some(top) = self.tops.get_mut(tops + node.name as usize).filter(|top| **top == NONE)
+            {
+                *top = next;
+            }
             next = node.next;
         }
     }

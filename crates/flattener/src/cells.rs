@@ -39,6 +39,12 @@ struct Filled<'f, 'p> {
 }
 
 impl Filled<'_, '_> {
+    /// A node, none, or several.
+    #[inline(always)]
+    fn node(&mut self, evaluator: &Evaluator<'_>, cell: &Cell, place: &Place, found: u32) {
+        evaluator.fill_in(cell, place, found, self.refused, |filling| self.fillings.push(filling));
+    }
+
     fn push(&mut self, place: &Place, filling: Result<Filling, Fail>) {
         self.fillings.push(filling.unwrap_or_else(|fail| {
             refuse(self.refused, place.root, fail);
@@ -89,7 +95,7 @@ impl Evaluator<'_> {
                             let filling = self.fill(cell, source, place, gathered, filled.items);
                             filled.push(place, filling);
                         }
-                        node => self.fill_in(cell, place, node, &mut filled),
+                        node => filled.node(self, cell, place, node),
                     }
                 }
             }
@@ -129,19 +135,19 @@ impl Evaluator<'_> {
             (Some((stems, name)), _) => {
                 for (place, stem) in places.iter().zip(stems) {
                     match *stem {
-                        NONE => self.fill_in(cell, place, NONE, filled),
-                        SEVERAL => self.fill_in(cell, place, whole(place), filled),
-                        stem => self.fill_in(cell, place, self.arena.only(stem, name), filled),
+                        NONE => filled.node(self, cell, place, NONE),
+                        SEVERAL => filled.node(self, cell, place, whole(place)),
+                        stem => filled.node(self, cell, place, self.arena.only(stem, name)),
                     }
                 }
             }
             (None, Some(name)) => {
                 for place in places {
                     let found = if place.node == NONE { NONE } else { self.arena.only(place.node, name) };
-                    self.fill_in(cell, place, found, filled);
+                    filled.node(self, cell, place, found);
                 }
             }
-            (None, None) => places.iter().for_each(|place| self.fill_in(cell, place, whole(place), filled)),
+            (None, None) => places.iter().for_each(|place| filled.node(self, cell, place, whole(place))),
         }
     }
 
@@ -156,7 +162,7 @@ impl Evaluator<'_> {
     ) {
         let places = &gathered.walks[group.walk];
         let mut any = false;
-        for (column, _) in &group.columns {
+        for column in &group.columns {
             let lacks = |(walk, source): &(usize, Source)| gathered.lacks(*walk, source.needs);
             // Where none of the places has what a column begins with, its cells stay untold.
             if !view.sources[*column].iter().all(lacks) {
@@ -179,19 +185,11 @@ impl Evaluator<'_> {
             let (mut next, mut before) = (self.arena.first_child(of), NONE);
             while next != NONE {
                 let child = self.arena.node(next);
-                if let Some((column, is_text)) = group.place(child.name).map(|place| group.columns[place])
+                if let Some(column) = group.place(child.name).map(|place| group.columns[place])
                     && let Some(filling) = fillings[column].get_mut(number)
                 {
-                    match child.value {
-                        _ if child.name == before => {
-                            refuse(refused, place.root, several(&view.columns[column]));
-                            *filling = Filling::Nothing;
-                        }
-                        Value::Text(piece) | Value::Number(piece) if is_text => {
-                            *filling = Filling::Text(piece);
-                        }
-                        _ => *filling = Filling::Node(next),
-                    }
+                    let found = if child.name == before { SEVERAL } else { next };
+                    self.fill_in(&view.columns[column], place, found, refused, |found| *filling = found);
                 }
                 (next, before) = (child.next, child.name);
             }
@@ -208,33 +206,36 @@ impl Evaluator<'_> {
         fillings: &mut [Vec<Filling>],
         refused: &mut Vec<Refused>,
     ) {
-        for (column, _) in &group.columns {
-            let [(_, Source { fast: Fast::Chain(chain), .. })] = &view.sources[*column][..] else { continue };
-            let mut one = Vec::new();
-            let mut filled = Filled { fillings: &mut one, items: &mut Vec::new(), refused };
-            let found = chain.only(self, place.root, place.node);
-            self.fill_in(&view.columns[*column], place, found, &mut filled);
-            if let (Some(filling), [one]) = (fillings[*column].get_mut(number), &one[..]) {
-                *filling = *one;
+        for column in &group.columns {
+            if let [(_, Source { fast: Fast::Chain(chain), .. })] = &view.sources[*column][..]
+                && let Some(filling) = fillings[*column].get_mut(number)
+            {
+                let found = chain.only(self, place.root, place.node);
+                self.fill_in(&view.columns[*column], place, found, refused, |found| *filling = found);
             }
         }
     }
 
-    /// Fills in a node, none, or several.
+    /// Fills in a node, none, or several; `keep` gets what is filled in.
     // Each branch keeps its own: a filling that is made in one and kept behind all of them goes through memory.
     #[inline(always)]
-    fn fill_in(&self, cell: &Cell, place: &Place, found: u32, Filled { fillings, refused, .. }: &mut Filled<'_, '_>) {
+    fn fill_in(
+        &self,
+        cell: &Cell,
+        place: &Place,
+        found: u32,
+        refused: &mut Vec<Refused>,
+        mut keep: impl FnMut(Filling),
+    ) {
         if found >= SEVERAL {
             if found == SEVERAL {
                 refuse(refused, place.root, several(cell));
             }
-            return fillings.push(Filling::Nothing);
+            return keep(Filling::Nothing);
         }
         match self.arena.value(found) {
-            Value::Text(piece) | Value::Number(piece) if cell.scalar == Scalar::Text => {
-                fillings.push(Filling::Text(*piece));
-            }
-            _ => fillings.push(Filling::Node(found)),
+            Value::Text(piece) | Value::Number(piece) if cell.scalar == Scalar::Text => keep(Filling::Text(*piece)),
+            _ => keep(Filling::Node(found)),
         }
     }
 

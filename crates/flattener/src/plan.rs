@@ -105,8 +105,7 @@ pub(crate) struct Group {
     pub(crate) walk: usize,
     /// The element: what a stem leads to, or the focus.
     pub(crate) stem: Option<usize>,
-    /// The columns, and whether each is one of texts.
-    pub(crate) columns: Vec<(usize, bool)>,
+    pub(crate) columns: Vec<usize>,
     /// For each name that one of them has its place among them, else a greater number.
     pub(crate) places: Vec<usize>,
 }
@@ -237,7 +236,6 @@ fn stems(sources: &mut [Vec<(usize, Source)>]) -> Vec<Stem> {
 /// Finds columns that are fields of one element, and tells them. Not of a resource, which has its first fields by name.
 fn groups(cells: &[Cell], sources: &mut [Vec<(usize, Source)>]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut found = vec![None; cells.len()];
     for (column, (cell, sources)) in cells.iter().zip(sources.iter()).enumerate() {
         let ([(walk, source)], false, None) = (&sources[..], cell.collection, &cell.literal) else { continue };
         let (walk, Fast::Chain(chain)) = (*walk, &source.fast) else { continue };
@@ -256,15 +254,13 @@ fn groups(cells: &[Cell], sources: &mut [Vec<(usize, Source)>]) -> Vec<Group> {
         // Of two columns of one field the second one goes by itself.
         if places[name] == usize::MAX {
             places[name] = columns.len();
-            columns.push((column, cell.scalar == Scalar::Text));
-            found[column] = Some(number);
+            columns.push(column);
         }
     }
-    for (group, sources) in found.iter().zip(sources) {
-        let several = group.is_some_and(|group| groups[group].columns.len() > 1);
-        sources.iter_mut().for_each(|(_, source)| source.grouped = several);
-    }
     groups.retain(|group| group.columns.len() > 1);
+    for column in groups.iter().flat_map(|group| &group.columns) {
+        sources[*column].iter_mut().for_each(|(_, source)| source.grouped = true);
+    }
     groups
 }
 

@@ -317,7 +317,7 @@ impl Automaton {
             }
             state = to;
         }
-        (at == bytes.len()).then(|| arena.note_first_of_resource(root))
+        (at == bytes.len()).then_some(())
     }
 
     /// Has the longest of what is known at a place of a text, after a state, be what is compared first; gives it.
