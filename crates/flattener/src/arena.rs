@@ -7,7 +7,7 @@
 use fhirvest_fhir::quotes::{JsonError, Quotes};
 
 use crate::{
-    automaton::Automaton,
+    automaton::{Automaton, Shapes},
     scan::Scan,
     trie::{Order, Trie},
 };
@@ -30,6 +30,17 @@ impl Piece {
     #[inline]
     pub(crate) fn place(self) -> (usize, usize) {
         (self.start as usize, self.length as usize)
+    }
+
+    /// Stands for a piece that has a number somewhere.
+    pub(crate) fn numbered(start: u32) -> Self {
+        Self { start, length: 0 }
+    }
+
+    /// The number that it stands for.
+    #[inline]
+    pub(crate) fn number(self) -> usize {
+        self.start as usize
     }
 }
 
@@ -83,7 +94,10 @@ pub(crate) struct Arena {
     quotes: Quotes,
     /// The order of names in the resources before.
     order: Order,
-    /// How the resources before were written; none before the first.
+    /// The shape of each resource; [`NONE`] where it is not known.
+    shape_of: Vec<u32>,
+    /// How the resources before were written, as a whole and piece by piece; none before the first.
+    shapes: Option<Box<Shapes>>,
     automaton: Option<Box<Automaton>>,
 }
 
@@ -94,6 +108,7 @@ impl Arena {
         self.text.clear();
         self.others.clear();
         self.resources.clear();
+        self.shape_of.clear();
         self.tops.clear();
         self.odd.clear();
         self.paired.clear();
@@ -111,28 +126,64 @@ impl Arena {
         }
         let place = size(self.resources.len());
         self.resources.push(root);
-        self.tops.resize(self.tops.len() + self.names, NONE);
         self.nodes.push(Node { name: NONE, next: place, names: 0, value: Value::Object });
         self.text.push_str(text);
-        let mut automaton = self.automaton.take().unwrap_or_else(|| Box::new(Automaton::new()));
-        let read = if automaton.read(self, (text, before), root) {
-            Ok(())
-        } else {
-            self.nodes.truncate(root as usize + 1);
-            self.text.truncate(before + text.len());
-            self.read_thoroughly(trie, (text, before), root, &mut automaton)
-        };
-        self.automaton = Some(automaton);
-        match read {
-            Ok(()) => {
-                self.note_first_of_resource(root);
-                Ok(root)
+        let mut shapes = self.shapes.take().unwrap_or_default();
+        let shape = shapes.read(self, (text, before));
+        let read = match shape {
+            Some(shape) => {
+                let (names, nodes, tops) = shapes.nodes(shape, root);
+                self.nodes.extend(nodes);
+                self.tops.extend(tops);
+                self.name_children(root, names);
+                Ok(())
             }
+            None => self.read_by_pieces(trie, (text, before), root, &mut shapes),
+        };
+        self.shapes = Some(shapes);
+        self.shape_of.push(shape.unwrap_or(NONE));
+        match read {
+            Ok(()) => Ok(root),
             Err(error) => {
                 self.forget(root, before);
                 Err(error)
             }
         }
+    }
+
+    /// Reads a text, which begins at a place of the arena's, into the node of a resource, piece by piece or thoroughly, and keeps
+    /// its shape if that is wanted.
+    fn read_by_pieces(
+        &mut self,
+        trie: &Trie,
+        (text, begin): (&str, usize),
+        root: u32,
+        shapes: &mut Shapes,
+    ) -> Result<(), JsonError> {
+        let first = root as usize;
+        self.text.truncate(begin + text.len());
+        self.tops.resize(self.tops.len() + self.names, NONE);
+        let (odd, paired) = (self.odd.len(), self.paired.len());
+        let mut automaton = self.automaton.take().unwrap_or_else(|| Box::new(Automaton::new()));
+        let read = if automaton.read(self, (text, begin), root) {
+            Ok(())
+        } else {
+            self.nodes.truncate(first + 1);
+            self.text.truncate(begin + text.len());
+            self.read_thoroughly(trie, (text, begin), root, &mut automaton)
+        };
+        self.automaton = Some(automaton);
+        read?;
+        self.note_first_of_resource(root);
+        if (self.odd.len(), self.paired.len()) == (odd, paired) && shapes.wants() {
+            let mut quotes = std::mem::take(&mut self.quotes);
+            if quotes.find(text.as_bytes()).is_ok() {
+                let tops = &self.tops[self.tops.len() - self.names..];
+                shapes.keep(trie, (text, begin), &quotes, (root, &self.nodes[first..], tops));
+            }
+            self.quotes = quotes;
+        }
+        Ok(())
     }
 
     /// Reads a text, which begins at a place of the arena's, into the node of a resource, and has it learned.
@@ -158,6 +209,7 @@ impl Arena {
     fn forget(&mut self, root: u32, text: usize) {
         if self.resources.last() == Some(&root) {
             self.resources.pop();
+            self.shape_of.pop();
             self.nodes.truncate(root as usize);
             self.tops.truncate(self.tops.len().saturating_sub(self.names));
             self.text.truncate(text);
@@ -177,6 +229,11 @@ impl Arena {
     /// The node of each resource.
     pub(crate) fn resources(&self) -> &[u32] {
         &self.resources
+    }
+
+    /// The shape of each resource; [`NONE`] where it is not known.
+    pub(crate) fn shapes(&self) -> &[u32] {
+        &self.shape_of
     }
 
     /// The place of a resource among the resources, by its node.
@@ -377,8 +434,17 @@ impl Arena {
         format!("{nodes:?} {text} {resources:?} {tops:?} {odd:?} {paired:?}")
     }
 
+    /// Knows no shapes, so that the automaton reads.
+    pub(crate) fn without_shapes() -> Self {
+        Self { shapes: Some(Box::new(Shapes::none())), ..Self::default() }
+    }
+
     pub(crate) fn automaton(&self) -> Option<&Automaton> {
         self.automaton.as_deref()
+    }
+
+    pub(crate) fn known_shapes(&self) -> Option<&Shapes> {
+        self.shapes.as_deref()
     }
 }
 

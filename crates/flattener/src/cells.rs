@@ -4,7 +4,7 @@ use crate::{
     arena::{NONE, Piece, SEVERAL, Value, bit},
     chain::Chain,
     column::Scalar,
-    evaluate::{Evaluator, Fail, Item},
+    evaluate::{Evaluator, Fail, Focus, Item},
     operation::Operation,
     plan::{Cell, Compiled, Fast, Group, Source, Start},
     rows::{Gathered, Place, number},
@@ -76,11 +76,8 @@ impl Evaluator<'_> {
                     let only = if of < SEVERAL { self.arena.only(of, *reference) } else { of };
                     let filling = match only {
                         NONE => Ok(Filling::Nothing),
-                        SEVERAL => self.fill(cell, source, place, gathered, filled.items),
-                        only => Ok(match self.reference_key(Item::Node(only), of_type.as_deref()) {
-                            Some(Item::Part(piece)) => Filling::Text(piece),
-                            _ => Filling::Nothing,
-                        }),
+                        SEVERAL => self.fill(cell, source, gathered.focus(place), filled.items),
+                        only => Ok(self.key_of(only, of_type.as_deref())),
                     };
                     filled.push(place, filling);
                 }
@@ -92,7 +89,7 @@ impl Evaluator<'_> {
                 for place in places {
                     match place.node {
                         NONE => {
-                            let filling = self.fill(cell, source, place, gathered, filled.items);
+                            let filling = self.fill(cell, source, gathered.focus(place), filled.items);
                             filled.push(place, filling);
                         }
                         node => filled.node(self, cell, place, node),
@@ -110,13 +107,22 @@ impl Evaluator<'_> {
                     |place: &Place| needs.is_none_or(|(_, name)| self.arena.node(place.node).names & bit(name) != 0);
                 for place in places {
                     let filling = if place.node == NONE || has(place) {
-                        self.fill(cell, source, place, gathered, filled.items)
+                        self.fill(cell, source, gathered.focus(place), filled.items)
                     } else {
                         Ok(Filling::Nothing)
                     };
                     filled.push(place, filling);
                 }
             }
+        }
+    }
+
+    /// The key of a reference, of which the node is given.
+    #[inline(always)]
+    pub(crate) fn key_of(&self, reference: u32, of_type: Option<&str>) -> Filling {
+        match self.reference_key(Item::Node(reference), of_type) {
+            Some(Item::Part(piece)) => Filling::Text(piece),
+            _ => Filling::Nothing,
         }
     }
 
@@ -240,16 +246,15 @@ impl Evaluator<'_> {
     }
 
     /// What a column's expression gives at a place.
-    fn fill<'p>(
+    pub(crate) fn fill<'p>(
         &self,
         cell: &Cell,
         source: &'p Source,
-        place: &Place,
-        gathered: &Gathered<'p>,
+        focus: Focus<'p>,
         items: &mut Vec<Item<'p>>,
     ) -> Result<Filling, Fail> {
         let start = items.len();
-        let read = self.items(source, gathered.focus(place), &mut |item| {
+        let read = self.items(source, focus, &mut |item| {
             items.push(item);
             Ok(true)
         });

@@ -73,6 +73,15 @@ impl Chain {
         }
     }
 
+    /// Hands on the names of the fields whose texts it compares.
+    pub(crate) fn compared(&self, mut visit: impl FnMut(u32)) {
+        for step in self.firsts.iter().flatten().chain(&self.all) {
+            if let Step::Only(name, _) | Step::Url(name, _) = step {
+                visit(*name);
+            }
+        }
+    }
+
     /// What stands before the last step, if that is a field, and its name; nothing where that is the focus.
     pub(crate) fn stem(&self) -> Option<(Self, u32)> {
         let mut stem = self.clone();

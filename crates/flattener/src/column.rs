@@ -201,10 +201,10 @@ impl Builder {
         }
         // Rows without a value that are not added yet.
         let mut nulls = 0;
-        for (cell, rows) in cells {
+        cells.for_each(|(cell, rows)| {
             if let Filling::Nothing = cell {
                 nulls += rows;
-                continue;
+                return;
             }
             if nulls > 0 {
                 self.values.nulls(std::mem::take(&mut nulls));
@@ -221,7 +221,7 @@ impl Builder {
                 (cell, values) => values.push(evaluator, first(cell), json, rows),
             };
             misfits += if fits { 0 } else { rows as u64 };
-        }
+        });
         self.values.nulls(nulls);
         misfits
     }
@@ -350,10 +350,10 @@ fn extend_texts<'p>(
 ) -> u64 {
     let all = evaluator.arena.all_text();
     let (mut nulls, mut misfits) = (0, 0);
-    for (cell, rows) in cells {
+    cells.for_each(|(cell, rows)| {
         if let Filling::Nothing = cell {
             nulls += rows;
-            continue;
+            return;
         }
         if nulls > 0 {
             builder.append_nulls(std::mem::take(&mut nulls));
@@ -361,19 +361,19 @@ fn extend_texts<'p>(
         let fits = match (cell, first(cell)) {
             (Filling::Text(piece), _) => {
                 builder.append_part(all, piece.place(), rows);
-                continue;
+                return;
             }
             (Filling::Misfit, _) => false,
             (_, None) => {
                 nulls = rows;
-                continue;
+                return;
             }
             (_, Some(item)) => text(evaluator, item, json, |text| builder.append(text, rows)).is_some(),
         };
         if !fits {
             (nulls, misfits) = (rows, misfits + rows as u64);
         }
-    }
+    });
     builder.append_nulls(nulls);
     misfits
 }

@@ -19,6 +19,7 @@ use crate::{
     evaluate::{Evaluator, Item},
     plan::{Compiled, Inner},
     rows::{Gathered, Spread},
+    template::{ByShape, Evaluated, Rows, Template},
     texts::dictionary_of_texts,
     trie::Trie,
 };
@@ -94,6 +95,8 @@ pub struct Flattener {
     /// Resources pushed since then.
     pushed: usize,
     spare: Spare<'static>,
+    /// By view, and in it by shape.
+    templates: Vec<Vec<Template>>,
 }
 
 impl Flattener {
@@ -115,6 +118,7 @@ impl Flattener {
             places: Vec::new(),
             pushed: 0,
             spare: Spare::default(),
+            templates: plan.views.iter().map(|_| Vec::new()).collect(),
             plan,
         }
     }
@@ -150,20 +154,40 @@ impl Flattener {
 
     /// Evaluates what was pushed.
     fn settle(&mut self) {
-        let Self { plan, arena, computed, builders, counts, failures, buffered, places, spare, .. } = self;
+        let Self { plan, arena, computed, builders, counts, failures, buffered, places, spare, templates, .. } = self;
         let mut memory = std::mem::take(spare).recycled();
         let evaluator = Evaluator { arena, computed, passed_over: Slot::default() };
+        for (view, templates) in plan.views.iter().zip(&mut *templates) {
+            tell(&evaluator, view, templates, &mut memory.gathered);
+        }
+        let resources = arena.resources();
+        let (mut told, mut run) = (Vec::with_capacity(resources.len()), Vec::with_capacity(resources.len()));
         for (number, view) in plan.views.iter().enumerate() {
+            by_shape(arena, &templates[number], &mut told);
             let mut table = Together { view, builders: &mut builders[number], count: &mut counts[number] };
-            let mut resources = arena.resources();
-            while !resources.is_empty() {
-                let (done, rows) = table.flatten(&evaluator, resources, &mut memory);
-                buffered[number] += rows;
-                for (root, message) in memory.refused.drain(..) {
-                    let resource = places.get(arena.place(root) as usize).copied().unwrap_or_default();
-                    failures.push(Failure { resource, table: number, message });
+            let mut begin = 0;
+            while begin < resources.len() {
+                run.clear();
+                run.extend(
+                    resources.iter().copied().zip(&told).skip(begin).map_while(|(root, rows)| Some((root, (*rows)?))),
+                );
+                if let Some(rows) = table.by_shape(&evaluator, &run, &mut memory) {
+                    buffered[number] += rows;
+                    begin += run.len();
+                    continue;
                 }
-                resources = &resources[done..];
+                // Those of no known shape that follow, or all that would be refused.
+                let others = told[begin..].iter().take_while(|rows| rows.is_none()).count().max(run.len());
+                let end = begin + others;
+                while begin < end {
+                    let (done, rows) = table.flatten(&evaluator, &resources[begin..end], &mut memory);
+                    buffered[number] += rows;
+                    begin += done;
+                    for (root, message) in memory.refused.drain(..) {
+                        let resource = places.get(arena.place(root) as usize).copied().unwrap_or_default();
+                        failures.push(Failure { resource, table: number, message });
+                    }
+                }
             }
         }
         *spare = memory.recycled();
@@ -208,6 +232,33 @@ impl Flattener {
     }
 }
 
+/// Has a view's templates for all shapes of the resources.
+fn tell<'p>(evaluator: &Evaluator<'_>, view: &'p Compiled, templates: &mut Vec<Template>, gathered: &mut Gathered<'p>) {
+    let arena = evaluator.arena;
+    if !view.by_shape || arena.has_odd() {
+        return;
+    }
+    for (root, shape) in arena.resources().iter().zip(arena.shapes()).filter(|(_, shape)| **shape != NONE) {
+        let shape = *shape as usize;
+        if templates.len() <= shape {
+            templates.resize_with(shape + 1, Template::default);
+        }
+        if let Template::Untold = templates[shape] {
+            templates[shape] = Template::of(evaluator, view, *root, gathered);
+        }
+    }
+}
+
+/// What shapes tell of each resource: of none of them where there are too few of which they tell something.
+fn by_shape<'t>(arena: &Arena, templates: &'t [Template], told: &mut Vec<Option<&'t Rows>>) {
+    told.clear();
+    let rows = |shape: &u32| templates.get(*shape as usize).and_then(Template::rows);
+    told.extend(arena.shapes().iter().map(rows));
+    if told.iter().flatten().count() * 4 < told.len() * 3 {
+        told.fill(None);
+    }
+}
+
 /// A table's columns, those of texts with numbers.
 fn with_dictionaries(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
@@ -233,6 +284,7 @@ struct Spare<'p> {
     refused: Vec<Refused>,
     /// Resources that a filter could not judge, as places among `ends`.
     unjudged: Vec<usize>,
+    evaluated: Evaluated<'p>,
 }
 
 impl Spare<'_> {
@@ -241,7 +293,8 @@ impl Spare<'_> {
         self.items.clear();
         let items = self.items.into_iter().map_while(|_| None).collect();
         let Self { fillings, cells, runs, ends, refused, unjudged, .. } = self;
-        Spare { gathered: self.gathered.recycled(), fillings, items, cells, runs, ends, refused, unjudged }
+        let (gathered, evaluated) = (self.gathered.recycled(), self.evaluated.recycled());
+        Spare { gathered, fillings, items, cells, runs, ends, refused, unjudged, evaluated }
     }
 }
 
@@ -316,6 +369,28 @@ impl<'p> Together<'_, 'p> {
         self.count.unjudged += unjudged.iter().filter(|place| begin(**place) < ends[**place]).count() as u64;
         self.fill(evaluator, memory, rows);
         (done, rows)
+    }
+
+    /// Flattens resources of which the shapes tell the rows; returns their number. Nothing where there are none of these, or one
+    /// of them is refused: then nothing is done.
+    fn by_shape(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        resources: &[(u32, &Rows)],
+        memory: &mut Spare<'p>,
+    ) -> Option<usize> {
+        let by_shape = ByShape { view: self.view, resources };
+        evaluator.computed.borrow_mut().clear();
+        if resources.is_empty() || !by_shape.evaluate(evaluator, &mut memory.evaluated) {
+            return None;
+        }
+        let rows = by_shape.fill(evaluator, &memory.evaluated, self.builders, &mut self.count.casts);
+        let with_rows = resources.iter().filter(|(_, rows)| rows.count > 0).count();
+        self.count.resources += resources.len() as u64;
+        self.count.flattened += with_rows as u64;
+        self.count.filtered += (resources.len() - with_rows) as u64;
+        self.count.rows += rows as u64;
+        Some(rows)
     }
 
     /// Adds the rows to the columns.

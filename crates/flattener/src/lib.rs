@@ -38,6 +38,7 @@ mod operation;
 mod plan;
 mod rows;
 mod scan;
+mod template;
 mod texts;
 mod trie;
 mod view;

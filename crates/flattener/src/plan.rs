@@ -58,8 +58,25 @@ pub(crate) struct Compiled {
     pub(crate) stems: Vec<Stem>,
     /// Columns that are fields of one element.
     pub(crate) groups: Vec<Group>,
+    /// Whether its rows are the same for resources of one shape ([`template`](crate::template)), but for what is in them.
+    pub(crate) by_shape: bool,
     /// The iterations, where each stands within the one before and nothing else makes rows.
     pub(crate) nest: Option<Vec<Level>>,
+}
+
+/// Whether all iterations go over what chains lead to; hands on these.
+fn by_chains<'s>(selects: &'s [Rows], visit: &mut impl FnMut(&'s Chain)) -> bool {
+    selects.iter().all(|select| {
+        let chain = match &select.iteration {
+            None => true,
+            Some(Walk::Each(Source { fast: Fast::Chain(chain), .. }, _)) => {
+                visit(chain);
+                true
+            }
+            Some(_) => false,
+        };
+        chain && by_chains(&select.selects, visit) && by_chains(&select.unions, visit)
+    })
 }
 
 /// One iteration of several within each other.
@@ -169,6 +186,8 @@ pub(crate) struct Source {
     pub(crate) stem: Option<(usize, u32)>,
     /// Whether it belongs to a group.
     pub(crate) grouped: bool,
+    /// A beginning without which it gives nothing.
+    pub(crate) begins: Option<Box<Chain>>,
 }
 
 /// Where an expression begins.
@@ -199,8 +218,14 @@ impl Source {
         };
         let chain = || Chain::of(&operation).filter(|chain| !chain.is_this()).map(Fast::Chain);
         let fast = keys.or_else(chain).unwrap_or(Fast::None);
-        let needs = needs(&operation);
-        Self { operation, fast, needs, stem: None, grouped: false }
+        let (needs, begins) = (needs(&operation), begins(&operation).map(Box::new));
+        Self { operation, fast, needs, stem: None, grouped: false, begins }
+    }
+
+    /// Whether what a column has of it is one node that its shape tells, or what is made of that.
+    pub(crate) fn by_shape(&self, cell: &Cell) -> bool {
+        let chain = matches!(self.fast, Fast::Chain(_) | Fast::Keys(..));
+        (chain || matches!(self.operation, Operation::This)) && !cell.collection
     }
 
     /// What stands before its last field, and the name of that.
@@ -264,9 +289,9 @@ fn groups(cells: &[Cell], sources: &mut [Vec<(usize, Source)>]) -> Vec<Group> {
     groups
 }
 
-/// The name without which an expression gives nothing, as far as that is easily told.
-fn needs(operation: &Operation) -> Option<(Start, u32)> {
-    let (of, name) = match operation {
+/// What an expression gives nothing without, as far as that is easily told: another one, and the name of a field of that.
+fn follows(operation: &Operation) -> Option<(&Operation, Option<u32>)> {
+    Some(match operation {
         Operation::Child(of, name) => (of, Some(*name)),
         Operation::Extension { of, extension, .. } => (of, Some(*extension)),
         Operation::ReferenceKey { of, reference, .. } => (of, Some(*reference)),
@@ -275,8 +300,18 @@ fn needs(operation: &Operation) -> Option<(Start, u32)> {
         }
         Operation::First(of) | Operation::Last(of) | Operation::Index(of, _) => (of, None),
         _ => return None,
-    };
-    match (&**of, name) {
+    })
+}
+
+/// The longest chain without which an expression gives nothing.
+fn begins(operation: &Operation) -> Option<Chain> {
+    Chain::of(operation).or_else(|| begins(follows(operation)?.0))
+}
+
+/// The name without which an expression gives nothing.
+fn needs(operation: &Operation) -> Option<(Start, u32)> {
+    let (of, name) = follows(operation)?;
+    match (of, name) {
         (Operation::This, name) => Some((Start::Focus, name?)),
         (Operation::Root, name) => Some((Start::Resource, name?)),
         (of, _) => needs(of),
@@ -394,7 +429,7 @@ pub(crate) fn mistakes(view: &View) -> Vec<Diagnostic> {
 fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
     let mut compiler = Compiler { trie, resource: &view.resource, constants: &view.constants, list: Vec::new() };
     let root = Shape::root(&view.resource);
-    let filters = view.filters.iter().map(|path| compiler.filter(path, &root)).collect();
+    let filters: Vec<_> = view.filters.iter().map(|path| compiler.filter(path, &root)).collect();
     let mut columns = Columns { walks: 1, ..Columns::default() };
     let mut select = |select| rows(&mut compiler, &mut columns, select, &root, (0, false));
     let selects: Vec<Rows> = view.selects.iter().map(&mut select).collect();
@@ -425,7 +460,15 @@ fn compile(view: &View, trie: &mut Trie) -> (Table, Compiled, Vec<Diagnostic>) {
     let groups = groups(&cells, &mut sources);
     let mut levels = Vec::new();
     let nest = is_nest(&selects, &mut levels).then_some(levels);
-    (table, Compiled { filters, selects, columns: cells, sources, walks, stems, groups, nest }, compiler.list)
+    let mut chains = Vec::new();
+    let by_shape = filters.is_empty() && by_chains(&selects, &mut |chain| chains.push(chain));
+    if by_shape {
+        // Every fast form is a chain, or begins with one.
+        chains.extend(sources.iter().flatten().filter_map(|(_, source)| source.begins.as_deref()));
+        chains.iter().for_each(|chain| chain.compared(|name| compiler.trie.compare(name)));
+    }
+    let compiled = Compiled { filters, selects, columns: cells, sources, walks, stems, groups, by_shape, nest };
+    (table, compiled, compiler.list)
 }
 
 /// The columns of a view, in the order of their first appearance.

@@ -30,6 +30,13 @@ pub(crate) struct Place {
 /// Stands for a value that cannot be told.
 const LOST: u32 = NONE - 1;
 
+impl Place {
+    /// Whether it is an element, or none.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.value == NONE
+    }
+}
+
 /// The rows of some resources: for each walk of the view its places, and for each row the place in each walk. A column is
 /// evaluated once for each place, however many rows have it.
 #[derive(Debug, Default)]
@@ -77,6 +84,11 @@ impl<'p> Gathered<'p> {
         let values = self.values.into_iter().map_while(|_| None).collect();
         let Self { walks, rows, row, names, stems, .. } = self;
         Gathered { walks, values, rows, row, has_lost: false, names, stems }
+    }
+
+    /// The number of walks.
+    pub(crate) fn width(&self) -> usize {
+        self.row.len().max(1)
     }
 
     /// Where a path of a column begins.
@@ -134,7 +146,7 @@ impl<'p> Gathered<'p> {
     pub(crate) fn runs(&self, walk: usize, runs: &mut Vec<(u32, u32)>) -> Spread {
         runs.clear();
         let mut each = true;
-        for place in self.rows.chunks_exact(self.row.len().max(1)).map(|row| row[walk]) {
+        for place in self.rows.chunks_exact(self.width()).map(|row| row[walk]) {
             match runs.last_mut() {
                 Some((last, rows)) if *last == place => {
                     *rows += 1;

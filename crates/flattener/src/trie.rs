@@ -1,5 +1,7 @@
 //! The names that the views of a resource type need, as a tree: what is read of a resource, and what is skipped.
 
+use std::collections::BTreeSet;
+
 use fhirvest_fhir::walk::WrittenKey;
 
 use crate::arena::NONE;
@@ -9,6 +11,8 @@ use crate::arena::NONE;
 pub(crate) struct Trie {
     nodes: Vec<TrieNode>,
     names: Vec<String>,
+    /// Names of elements whose texts decide which elements a path leads to.
+    compared: BTreeSet<u32>,
 }
 
 /// One of the names, by where it stands.
@@ -66,7 +70,7 @@ impl Trie {
     pub(crate) const RESOURCE_TYPE: u32 = 0;
 
     pub(crate) fn new() -> Self {
-        let mut trie = Self { nodes: Vec::new(), names: Vec::new() };
+        let mut trie = Self::default();
         trie.add();
         trie.child(Self::ROOT, "resourceType");
         trie
@@ -140,6 +144,16 @@ impl Trie {
     /// Says that a node's values belong to those of another, place by place.
     pub(crate) fn pair(&mut self, node: u32) {
         self.nodes[node as usize].change(|node| node.paired = true);
+    }
+
+    /// Says that the texts of the elements of a name decide which elements a path leads to.
+    pub(crate) fn compare(&mut self, name: u32) {
+        self.compared.insert(name);
+    }
+
+    /// Whether they do.
+    pub(crate) fn is_compared(&self, name: u32) -> bool {
+        self.compared.contains(&name)
     }
 
     /// The node above another: itself, where what is below has no fixed depth.

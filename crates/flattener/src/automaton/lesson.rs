@@ -1,8 +1,13 @@
-//! What the automaton learns from one resource.
+//! One resource, taken apart for what is to be learned from it.
 
-use fhirvest_fhir::{quotes::Places, walk::Walk};
+use std::ops::Range;
 
-use super::{Automaton, Gap, Next, Operation, State, What};
+use fhirvest_fhir::{
+    quotes::{Places, Quotes},
+    walk::Walk,
+};
+
+use super::{Next, Operation, What};
 use crate::{
     arena::Arena,
     trie::{Keeping, Trie},
@@ -11,29 +16,50 @@ use crate::{
 /// A walk through a resource.
 type Resource<'a> = Walk<'a, Places<'a>>;
 
+/// A value of a resource, and what stands before it.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// From the end of the value before up to the first byte of this one's content.
+    pub(super) gap: Range<usize>,
+    pub(super) operations: Vec<Operation>,
+    pub(super) value: Next,
+    /// As [`Gap::key`](super::Gap::key).
+    pub(super) key: u64,
+    /// How many objects and arrays it stands in.
+    pub(super) depth: u32,
+    /// Where its content ends.
+    pub(super) end: usize,
+    /// As in [`Automaton::known`](super::Automaton::known).
+    pub(super) place: Vec<u32>,
+}
+
+/// Takes a resource apart, up to what the automaton does not deal with; whether it was all.
+pub(super) fn parts(trie: &Trie, text: &str, quotes: &Quotes) -> (Vec<Part>, bool) {
+    let mut walk = Walk::new(text, quotes.strings());
+    let mut lesson = Lesson { trie, begin: 0, operations: Vec::new(), key: 0, place: Vec::new(), parts: Vec::new() };
+    let open = walk.space(0);
+    let is_whole = lesson.object(&mut walk, Trie::ROOT, open).is_some();
+    if is_whole {
+        lesson.value(text.len(), text.len(), Next::End);
+    }
+    (lesson.parts, is_whole)
+}
+
 /// What is learned from one resource. A step gives nothing where the resource has what the automaton does not deal with.
-pub(super) struct Lesson<'a> {
-    automaton: &'a mut Automaton,
+struct Lesson<'a> {
     trie: &'a Trie,
-    text: &'a [u8],
-    /// The state before the gap, where it begins, and what it does so far.
-    state: u32,
+    /// Where the gap begins, and what it does so far.
     begin: usize,
     operations: Vec<Operation>,
     /// A bit for the key that was met last, until something has it.
     key: u64,
-    /// As in [`Automaton::known`].
     place: Vec<u32>,
+    parts: Vec<Part>,
 }
 
 impl<'a> Lesson<'a> {
-    /// Of a text.
-    pub(super) fn new(automaton: &'a mut Automaton, trie: &'a Trie, text: &'a [u8]) -> Self {
-        Self { automaton, trie, text, state: 0, begin: 0, operations: Vec::new(), key: 0, place: Vec::new() }
-    }
-
     /// Learns from an object, of which the trie's node is given.
-    pub(super) fn object(&mut self, walk: &mut Resource<'a>, of: u32, open: usize) -> Option<usize> {
+    fn object(&mut self, walk: &mut Resource<'a>, of: u32, open: usize) -> Option<usize> {
         if self.trie.node(of).recursive() {
             return None;
         }
@@ -134,22 +160,12 @@ impl<'a> Lesson<'a> {
     }
 
     /// Ends the gap at a value, and begins the next one behind it.
-    pub(super) fn value(&mut self, at: usize, end: usize, value: Next) {
-        let Automaton { states, known, .. } = &mut *self.automaton;
+    fn value(&mut self, at: usize, end: usize, value: Next) {
         let (key, operations) = (std::mem::take(&mut self.key), std::mem::take(&mut self.operations));
-        let to = match known.get(&self.place) {
-            Some(to) => *to,
-            None => {
-                let to = Arena::number(states.len());
-                states.push(State::default());
-                known.insert(self.place.clone(), to);
-                to
-            }
-        };
-        let text = &self.text[self.begin..at];
         // An object, and perhaps a list, for each name.
         let depth = self.place.chunks_exact(3).map(|name| 1 + name[2]).sum();
-        self.automaton.add(self.state, text, Gap::new(text, operations, (value, key, depth), to));
-        (self.state, self.begin) = (to, end);
+        let (gap, place) = (self.begin..at, self.place.clone());
+        self.parts.push(Part { gap, operations, value, key, depth, end, place });
+        self.begin = end;
     }
 }

@@ -11,6 +11,7 @@
 //! what follows depends on, but for duplicate keys, which are looked for separately.
 
 mod lesson;
+mod shapes;
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use fhirvest_fhir::{
     walk::Walk,
 };
 
-use self::lesson::Lesson;
+pub(crate) use self::shapes::Shapes;
 use crate::{
     arena::{Arena, NONE, Value, bit},
     trie::{Keeping, Trie},
@@ -52,13 +53,47 @@ pub(crate) struct Automaton {
     known: HashMap<Vec<u32>, u32>,
     gaps: usize,
     bytes: usize,
-    credit: u32,
-    /// Resources that are not tried.
-    rest: u32,
+    trust: Trust,
     /// Resources up to the next one that is looked at for texts that recur.
     unobserved: u32,
     /// The objects that the one being read stands in.
     around: Vec<Frame>,
+}
+
+/// Whether what is known is worth trying.
+#[derive(Debug)]
+struct Trust {
+    credit: u32,
+    /// Resources that are not tried.
+    rest: u32,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { credit: CREDIT, rest: 0 }
+    }
+}
+
+impl Trust {
+    /// Whether the next resource is tried.
+    fn tries(&mut self) -> bool {
+        if self.rest > 0 {
+            (self.credit, self.rest) = (CREDIT, self.rest - 1);
+            return false;
+        }
+        true
+    }
+
+    fn tried(&mut self, is_known: bool) {
+        self.credit = if is_known { MOST_CREDIT.min(self.credit + 1) } else { self.credit.saturating_sub(1) };
+        if self.credit == 0 {
+            self.rest = REST;
+        }
+    }
+
+    fn rests(&self) -> bool {
+        self.rest > 0
+    }
 }
 
 #[derive(Debug, Default)]
@@ -199,15 +234,13 @@ impl Automaton {
     /// Nothing is known, but the state in which a resource begins.
     pub(crate) fn new() -> Self {
         let known = HashMap::from([(Vec::new(), 0)]);
-        Self { states: vec![State::default()], known, credit: CREDIT, ..Self::default() }
+        Self { states: vec![State::default()], known, ..Self::default() }
     }
 
     /// Reads a text into the node of a resource, and where the text begins in the arena's; `false`, with nodes left behind that
     /// are to be taken back, where not all of it is known.
     pub(crate) fn read(&mut self, arena: &mut Arena, (text, begin): (&str, usize), root: u32) -> bool {
-        if self.rest > 0 {
-            self.rest -= 1;
-            self.credit = CREDIT;
+        if !self.trust.tries() {
             return false;
         }
         let is_known = match self.unobserved.checked_sub(1) {
@@ -220,14 +253,7 @@ impl Automaton {
                 self.run::<true>(arena, (text, begin), root).is_some()
             }
         };
-        if is_known {
-            self.credit = MOST_CREDIT.min(self.credit + 1);
-        } else {
-            self.credit = self.credit.saturating_sub(1);
-            if self.credit == 0 {
-                self.rest = REST;
-            }
-        }
+        self.trust.tried(is_known);
         is_known
     }
 
@@ -382,15 +408,23 @@ impl Automaton {
     /// Learns from a text that is JSON, and was read into nodes of which none was noted as odd or paired.
     #[cold]
     pub(crate) fn learn(&mut self, trie: &Trie, text: &str, quotes: &Quotes) {
-        if self.gaps >= MOST_GAPS || self.bytes >= MOST_BYTES || self.rest > 0 {
+        if self.gaps >= MOST_GAPS || self.bytes >= MOST_BYTES || self.trust.rests() {
             return;
         }
-        let mut walk = Walk::new(text, quotes.strings());
-        let mut lesson = Lesson::new(self, trie, text.as_bytes());
-        let open = walk.space(0);
-        let end = lesson.object(&mut walk, Trie::ROOT, open);
-        if end.is_some() {
-            lesson.value(text.len(), text.len(), Next::End);
+        let mut state = 0;
+        for part in lesson::parts(trie, text, quotes).0 {
+            let to = match self.known.get(&part.place) {
+                Some(to) => *to,
+                None => {
+                    let to = Arena::number(self.states.len());
+                    self.states.push(State::default());
+                    self.known.insert(part.place, to);
+                    to
+                }
+            };
+            let text = &text.as_bytes()[part.gap];
+            self.add(state, text, Gap::new(text, part.operations, (part.value, part.key, part.depth), to));
+            state = to;
         }
     }
 }
@@ -414,7 +448,9 @@ impl Gap {
     fn is_at(&self, text: &[u8], at: usize) -> bool {
         let begins = |value: Option<&u8>| match (value, self.value) {
             (_, Next::Text(_) | Next::SkippedText | Next::End) => true,
-            (Some(b'-' | b'0'..=b'9'), _) | (Some(b'{' | b'['), Next::Skipped) => true,
+            (Some(b'-' | b'0'..=b'9' | b'{' | b'['), Next::Skipped) => true,
+            // A number where R4 has an object is odd.
+            (Some(b'-' | b'0'..=b'9'), Next::Other(_, keeping)) => !keeping.object,
             (Some(b'{'), Next::Other(_, keeping)) => keeping.leaf,
             _ => false,
         };
@@ -453,7 +489,7 @@ mod tests {
     use super::*;
 
     /// Elements with parts, one that is kept as JSON as well, one of which no part is needed, and plain ones.
-    fn trie() -> Trie {
+    pub(super) fn trie() -> Trie {
         let mut trie = Trie::new();
         for name in ["id", "active", "rank", "leaf"] {
             trie.child(Trie::ROOT, name);
@@ -463,6 +499,10 @@ mod tests {
         for part in ["given", "family", "use"] {
             trie.child(name, part);
         }
+        let compared = trie.name("use");
+        trie.compare(compared);
+        let whole = trie.child(Trie::ROOT, "whole");
+        trie.object(whole);
         let kept = trie.child(Trie::ROOT, "kept");
         trie.json(kept);
         let inner = trie.child(kept, "name");
@@ -504,6 +544,7 @@ mod tests {
             "active",
             "rank",
             "leaf",
+            "whole",
             "kept",
             "other",
             "n\\u0061me",
@@ -515,7 +556,7 @@ mod tests {
         format!("{{{}{space}}}", members.collect::<Vec<_>>().join(","))
     }
 
-    fn resources() -> impl Strategy<Value = String> {
+    pub(super) fn resources() -> impl Strategy<Value = String> {
         let space = prop::sample::select(vec!["", "", "", "\n  "]);
         let valid = || {
             let members = prop::collection::vec((key(), values()), 0..6);
@@ -539,7 +580,7 @@ mod tests {
             again in prop::collection::vec(any::<prop::sample::Index>(), 12),
         ) {
             let trie = trie();
-            let mut learned = Arena::default();
+            let mut learned = Arena::without_shapes();
             let twice = again.iter().map(|place| place.get(&texts)).chain(&texts);
             for text in texts.iter().chain(twice) {
                 let mut thorough = Arena::default();
@@ -554,7 +595,7 @@ mod tests {
     #[test]
     fn resources_of_one_structure_are_known_from_the_second_one_on() {
         let trie = trie();
-        let mut arena = Arena::default();
+        let mut arena = Arena::without_shapes();
         let text = |number: usize| {
             let names = r#"{"given":["A","B"],"family":"F","x":{"y":[1]}}"#;
             let (names, end) = (vec![names; number % 3].join(","), "x".repeat(number));
@@ -564,14 +605,14 @@ mod tests {
         };
         let mut read = |numbers: std::ops::Range<usize>| {
             numbers.for_each(|number| assert!(arena.read(&trie, &text(number)).is_ok(), "{number}"));
-            arena.automaton().map(|automaton| automaton.credit)
+            arena.automaton().map(|automaton| automaton.trust.credit)
         };
         assert_eq!(read(0..3), Some(CREDIT - 3), "another number of names each time");
         assert_eq!(read(0..100), Some(CREDIT - 3 + 100));
         // A value of another JSON type than before makes the others no less known.
         let mut read = |texts: &[&str]| {
             texts.iter().for_each(|text| assert!(arena.read(&trie, text).is_ok(), "{text}"));
-            arena.automaton().map(|automaton| automaton.credit)
+            arena.automaton().map(|automaton| automaton.trust.credit)
         };
         let texts = [
             r#"{"id":"1"}"#,
@@ -603,7 +644,7 @@ mod tests {
                 (thorough.read(&trie, text), thorough.told())
             };
             let expected: Vec<_> = texts.iter().chain([&rare]).map(told).collect();
-            let mut learned = Arena::default();
+            let mut learned = Arena::without_shapes();
             for number in 0..20 * OBSERVED as usize {
                 let place = order[number % order.len()].index(texts.len());
                 let place = if number % 191 == 190 { texts.len() } else { place };
@@ -621,7 +662,7 @@ mod tests {
             let name = format!(r#"{{"use":"official","family":"{family}","x":"y","given":["A","B"]}}"#);
             format!(r#"{{"resourceType":"P","id":"{number}","kept":{{"name":{name}}},"name":[{name}],"active":true}}"#)
         };
-        let mut arena = Arena::default();
+        let mut arena = Arena::without_shapes();
         let mut read = |numbers: std::ops::Range<u32>, family: &str| {
             for number in numbers {
                 // Some have a key twice, behind a text that recurs.
@@ -666,11 +707,22 @@ mod tests {
             ([r#"{"rank":1}"#, r#"{"id":"a"}"#], r#"{"rank":1}}"#),
             ([r#"{"rank":1}"#, r#"{"id":"a"}"#], r#"{"rank":1.}"#),
         ] {
-            let mut arena = Arena::default();
+            let mut arena = Arena::without_shapes();
             for text in known.repeat(2) {
                 assert!(arena.read(&trie, text).is_ok());
             }
             assert!(arena.read(&trie, broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_number_where_an_object_belongs_is_odd_however_well_the_object_is_known() {
+        let (trie, mut arena) = (trie(), Arena::without_shapes());
+        for text in [r#"{"whole":{"a":1}}"#, r#"{"whole":{}}"#, r#"{"whole":1}"#] {
+            let mut thorough = Arena::default();
+            arena.clear();
+            assert_eq!(arena.read(&trie, text), thorough.read(&trie, text));
+            assert_eq!(arena.told(), thorough.told(), "{text}");
         }
     }
 
@@ -685,7 +737,7 @@ mod tests {
                 format!(r#"{{"other":{deep}}}"#),
                 format!(r#"{{"leaf":[{{"x":{deep}}}]}}"#),
             ];
-            let mut arena = Arena::default();
+            let mut arena = Arena::without_shapes();
             let flat = within.each_ref().map(|text| text.replace(&deep, "[]"));
             for text in flat.into_iter().chain(within) {
                 let expected = Arena::default().read(&trie, &text).is_ok();
@@ -706,11 +758,11 @@ mod tests {
             automaton.learn(&trie, &text, &quotes);
         }
         assert!(automaton.gaps <= 4 * MOST_AFTER_ONE, "{}", automaton.gaps);
-        let mut arena = Arena::default();
+        let mut arena = Arena::without_shapes();
         let text = |number: u32| format!("{{\"other{number}\":1}}");
         (0..2 * CREDIT).for_each(|number| assert!(arena.read(&trie, &text(number)).is_ok()));
-        assert!(arena.automaton().is_some_and(|automaton| automaton.rest > 0), "it rests where it knows nothing");
+        assert!(arena.automaton().is_some_and(|automaton| automaton.trust.rest > 0), "it rests where it knows nothing");
         (0..2 * REST).for_each(|number| assert!(arena.read(&trie, &text(number % 2)).is_ok()));
-        assert!(arena.automaton().is_some_and(|automaton| automaton.rest == 0), "and tries again");
+        assert!(arena.automaton().is_some_and(|automaton| automaton.trust.rest == 0), "and tries again");
     }
 }

@@ -135,12 +135,20 @@ proptest! {
     fn random_views_over_random_resources_agree(
         view in prop::collection::vec(any::<u8>(), 0..160),
         resources in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..9),
+        others in prop::collection::vec(any::<u8>(), 200),
     ) {
         let view = random::view(&mut Dice::new(&view));
         let mut both = Both::new(&view).map_err(TestCaseError::fail)?;
         let resources: Vec<String> = resources.iter().map(|bytes| resource::random(&mut Dice::new(bytes))).collect();
         // Each alone, and all of them in turn.
         for some in resources.chunks(1).chain([&resources[..]]) {
+            let some = some.iter().map(String::as_str);
+            both.compare(some).map_err(|wrong| TestCaseError::fail(format!("{view}\n{wrong}")))?;
+        }
+        // Many of one structure, of which the shapes become known.
+        let mut dice = Dice::new(&others);
+        let varied: Vec<String> = (0..12).map(|_| resource::varied(&resources[0], &mut dice)).collect();
+        for some in varied.chunks(6) {
             let some = some.iter().map(String::as_str);
             both.compare(some).map_err(|wrong| TestCaseError::fail(format!("{view}\n{wrong}")))?;
         }

@@ -136,3 +136,25 @@ pub(crate) fn random(dice: &mut Dice<'_>) -> String {
     let comma = if patient == "{}" { "" } else { "," };
     format!("{{\"resourceType\":\"Patient\"{comma}{}", &patient[1..])
 }
+
+/// A resource of the same structure, with some other texts in it.
+pub(crate) fn varied(resource: &str, dice: &mut Dice<'_>) -> String {
+    let mut varied = String::new();
+    let mut rest = resource;
+    while let Some(begin) = rest.find('"') {
+        let end = begin + 1 + rest[begin + 1..].find('"').unwrap();
+        let text = &rest[begin + 1..end];
+        let others: &[&str] = match text {
+            // Of keys there is no other, though some are texts as well.
+            _ if rest[end + 1..].starts_with(':') => &[],
+            _ if TEXTS.contains(&text) => &TEXTS,
+            _ if DATES.contains(&text) => &DATES,
+            _ if DATE_TIMES.contains(&text) => &DATE_TIMES,
+            _ => &[],
+        };
+        let other = if others.is_empty() || dice.roll(2) == 0 { text } else { dice.one_of(others) };
+        varied.extend([&rest[..=begin], other, "\""]);
+        rest = &rest[end + 1..];
+    }
+    varied + rest
+}
