@@ -81,7 +81,7 @@ pub(crate) struct Arena {
     text: String,
     /// Names that no path knows, of what is kept whole.
     others: Vec<String>,
-    /// The node of each resource.
+    /// The node of each resource; [`NONE`] while it has none, because its shape is known.
     resources: Vec<u32>,
     /// For each resource, its first child under each name: most paths begin there.
     tops: Vec<u32>,
@@ -94,8 +94,10 @@ pub(crate) struct Arena {
     quotes: Quotes,
     /// The order of names in the resources before.
     order: Order,
-    /// The shape of each resource; [`NONE`] where it is not known.
-    shape_of: Vec<u32>,
+    /// Each resource's shape, [`NONE`] where it is not known, and the first of its values.
+    shape_of: Vec<(u32, u32)>,
+    /// The values of the resources of known shapes.
+    values: Vec<Piece>,
     /// How the resources before were written, as a whole and piece by piece; none before the first.
     shapes: Option<Box<Shapes>>,
     automaton: Option<Box<Automaton>>,
@@ -109,14 +111,15 @@ impl Arena {
         self.others.clear();
         self.resources.clear();
         self.shape_of.clear();
+        self.values.clear();
         self.tops.clear();
         self.odd.clear();
         self.paired.clear();
     }
 
-    /// Adds a resource, keeping what the trie names; returns its node. A text that is no JSON object leaves nothing behind.
-    pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<u32, JsonError> {
-        let (root, before) = (size(self.nodes.len()), self.text.len());
+    /// Adds a resource, keeping what the trie names. A text that is no JSON object leaves nothing behind.
+    pub(crate) fn read(&mut self, trie: &Trie, text: &str) -> Result<(), JsonError> {
+        let (before, first) = (self.text.len(), self.values.len());
         if u32::try_from(before + 2 * text.len()).is_err() {
             return Err(JsonError { what: "more than 4 GiB", at: 0 });
         }
@@ -124,45 +127,58 @@ impl Arena {
             // The first resource: an arena has one trie.
             (self.names, self.order, self.automaton) = (trie.names(), trie.order(), None);
         }
-        let place = size(self.resources.len());
-        self.resources.push(root);
-        self.nodes.push(Node { name: NONE, next: place, names: 0, value: Value::Object });
         self.text.push_str(text);
         let mut shapes = self.shapes.take().unwrap_or_default();
         let shape = shapes.read(self, (text, before));
-        let read = match shape {
-            Some(shape) => {
-                let (names, nodes, tops) = shapes.nodes(shape, root);
-                self.nodes.extend(nodes);
-                self.tops.extend(tops);
-                self.name_children(root, names);
-                Ok(())
-            }
-            None => self.read_by_pieces(trie, (text, before), root, &mut shapes),
+        self.shape_of.push((shape.unwrap_or(NONE), size(first)));
+        self.resources.push(NONE);
+        let read = if shape.is_none() {
+            self.values.truncate(first);
+            self.text.truncate(before + text.len());
+            self.read_by_pieces(trie, (text, before), &mut shapes)
+        } else {
+            Ok(())
         };
         self.shapes = Some(shapes);
-        self.shape_of.push(shape.unwrap_or(NONE));
-        match read {
-            Ok(()) => Ok(root),
-            Err(error) => {
-                self.forget(root, before);
-                Err(error)
-            }
-        }
+        read.inspect_err(|_| self.forget_last(before))
     }
 
-    /// Reads a text, which begins at a place of the arena's, into the node of a resource, piece by piece or thoroughly, and keeps
-    /// its shape if that is wanted.
+    /// Adds the node of a resource, by its place among the resources.
+    fn add_resource(&mut self, place: usize) -> u32 {
+        let root = size(self.nodes.len());
+        self.resources[place] = root;
+        self.nodes.push(Node { name: NONE, next: size(place), names: 0, value: Value::Object });
+        self.tops.resize(self.tops.len().max((place + 1) * self.names), NONE);
+        root
+    }
+
+    /// Makes the nodes of a resource of a known shape, by its place among the resources, unless they are there.
+    pub(crate) fn grow(&mut self, place: usize) {
+        let (shape, first) = self.shape_of[place];
+        if shape == NONE || self.resources[place] != NONE {
+            return;
+        }
+        let root = self.add_resource(place);
+        let Some(shapes) = &self.shapes else { return };
+        let (names, nodes, tops) = shapes.nodes(shape, root, &self.values[first as usize..]);
+        self.nodes.extend(nodes);
+        for (top, node) in self.tops[place * self.names..].iter_mut().zip(tops) {
+            *top = node;
+        }
+        self.name_children(root, names);
+    }
+
+    /// Reads a text, which begins at a place of the arena's, into the nodes of the latest resource, piece by piece or thoroughly,
+    /// and keeps its shape if that is wanted.
     fn read_by_pieces(
         &mut self,
         trie: &Trie,
         (text, begin): (&str, usize),
-        root: u32,
         shapes: &mut Shapes,
     ) -> Result<(), JsonError> {
+        let place = self.resources.len() - 1;
+        let root = self.add_resource(place);
         let first = root as usize;
-        self.text.truncate(begin + text.len());
-        self.tops.resize(self.tops.len() + self.names, NONE);
         let (odd, paired) = (self.odd.len(), self.paired.len());
         let mut automaton = self.automaton.take().unwrap_or_else(|| Box::new(Automaton::new()));
         let read = if automaton.read(self, (text, begin), root) {
@@ -178,7 +194,7 @@ impl Arena {
         if (self.odd.len(), self.paired.len()) == (odd, paired) && shapes.wants() {
             let mut quotes = std::mem::take(&mut self.quotes);
             if quotes.find(text.as_bytes()).is_ok() {
-                let tops = &self.tops[self.tops.len() - self.names..];
+                let tops = &self.tops[place * self.names..];
                 shapes.keep(trie, (text, begin), &quotes, (root, &self.nodes[first..], tops));
             }
             self.quotes = quotes;
@@ -205,35 +221,66 @@ impl Arena {
         read
     }
 
-    /// Takes the last resource back.
-    fn forget(&mut self, root: u32, text: usize) {
-        if self.resources.last() == Some(&root) {
-            self.resources.pop();
-            self.shape_of.pop();
+    /// Takes the last resource back, and the text from a place on.
+    fn forget_last(&mut self, text: usize) {
+        let (Some(root), Some((_, first))) = (self.resources.pop(), self.shape_of.pop()) else { return };
+        self.values.truncate(first as usize);
+        self.text.truncate(text);
+        self.tops.truncate(self.resources.len() * self.names);
+        if root != NONE {
             self.nodes.truncate(root as usize);
-            self.tops.truncate(self.tops.len().saturating_sub(self.names));
-            self.text.truncate(text);
             self.odd.truncate(self.odd.partition_point(|number| *number < root));
             self.paired.truncate(self.paired.partition_point(|(number, ..)| *number < root));
         }
     }
 
-    /// Takes the last resource back.
-    pub(crate) fn forget_last(&mut self) {
-        if let Some(root) = self.resources.last().copied() {
+    /// Takes the last resource back unless it is of a type.
+    pub(crate) fn keep_last_if_of(&mut self, resource_type: &str) -> bool {
+        let piece = match (self.shape_of.last(), self.resources.last()) {
+            (Some((shape, first)), Some(&NONE)) => {
+                let value = self.shapes.as_ref().and_then(|shapes| shapes.resource_type(*shape));
+                value.and_then(|value| self.values.get(*first as usize + value)).copied()
+            }
+            (_, Some(root)) => match self.first(*root, Trie::RESOURCE_TYPE) {
+                NONE => None,
+                first => {
+                    if let Value::Text(piece) = self.node(first).value {
+                        Some(piece)
+                    } else {
+                        None
+                    }
+                }
+            },
+            _ => None,
+        };
+        let keep = piece.is_some_and(|piece| self.text(piece) == resource_type);
+        if !keep {
             // Its text stays until all is cleared.
-            self.forget(root, self.text.len());
+            self.forget_last(self.text.len());
         }
+        keep
     }
 
-    /// The node of each resource.
+    /// The node of each resource; [`NONE`] while it has none, because its shape is known.
     pub(crate) fn resources(&self) -> &[u32] {
         &self.resources
     }
 
-    /// The shape of each resource; [`NONE`] where it is not known.
-    pub(crate) fn shapes(&self) -> &[u32] {
+    /// The shape of each resource, [`NONE`] where it is not known, and the first of its values.
+    pub(crate) fn shapes(&self) -> &[(u32, u32)] {
         &self.shape_of
+    }
+
+    /// The values of the resources of known shapes.
+    #[inline(always)]
+    pub(crate) fn values(&self) -> &[Piece] {
+        &self.values
+    }
+
+    /// Adds a value of a resource of a known shape.
+    #[inline(always)]
+    pub(crate) fn add_value(&mut self, value: Piece) {
+        self.values.push(value);
     }
 
     /// The place of a resource among the resources, by its node.
@@ -396,9 +443,9 @@ impl Arena {
         number
     }
 
-    /// Notes which nodes are the first of their names in the latest resource, once all are there.
+    /// Notes which nodes are the first of their names in a resource, once all are there.
     fn note_first_of_resource(&mut self, root: u32) {
-        let tops = self.tops.len() - self.names;
+        let tops = self.place(root) as usize * self.names;
         let mut next = self.first_child(root);
         while next != NONE {
             let node = self.node(next);

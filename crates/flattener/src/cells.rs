@@ -17,6 +17,9 @@ pub(crate) enum Filling {
     Nothing,
     /// A text, or a number as written.
     Text(Piece),
+    /// A number, as written, in a column that is not of texts.
+    Number(Piece),
+    Boolean(bool),
     /// One element.
     Node(u32),
     /// A place in a list: `%rowIndex`.
@@ -120,8 +123,8 @@ impl Evaluator<'_> {
     /// The key of a reference, of which the node is given.
     #[inline(always)]
     pub(crate) fn key_of(&self, reference: u32, of_type: Option<&str>) -> Filling {
-        match self.reference_key(Item::Node(reference), of_type) {
-            Some(Item::Part(piece)) => Filling::Text(piece),
+        match self.arena.value(reference) {
+            Value::Text(piece) => self.key_in(*piece, of_type).map_or(Filling::Nothing, Filling::Text),
             _ => Filling::Nothing,
         }
     }

@@ -218,6 +218,13 @@ impl Builder {
                     values.nulls(rows);
                     false
                 }
+                (Filling::Number(piece), values) => match Decimal::parse(evaluator.arena.text(piece)) {
+                    Some(number) => values.push(evaluator, Some(Item::Number(number)), json, rows),
+                    None => {
+                        values.nulls(rows);
+                        false
+                    }
+                },
                 (cell, values) => values.push(evaluator, first(cell), json, rows),
             };
             misfits += if fits { 0 } else { rows as u64 };
@@ -383,7 +390,8 @@ fn extend_texts<'p>(
 fn alone<'p>(row: Filling) -> Option<Item<'p>> {
     match row {
         Filling::Node(node) => Some(Item::Node(node)),
-        Filling::Text(piece) => Some(Item::Part(piece)),
+        Filling::Text(piece) | Filling::Number(piece) => Some(Item::Part(piece)),
+        Filling::Boolean(value) => Some(Item::Boolean(value)),
         Filling::RowIndex(place) => Some(Item::Number(Decimal::whole(i64::from(place)))),
         Filling::Nothing | Filling::Items(..) | Filling::Misfit => None,
     }

@@ -13,15 +13,14 @@ use arrow::{
 use fhirvest_fhir::quotes::JsonError;
 
 use crate::{
-    arena::{Arena, NONE, Value},
+    arena::Arena,
     cells::{Filling, Refused},
     column::Builder,
     evaluate::{Evaluator, Item},
     plan::{Compiled, Inner},
     rows::{Gathered, Spread},
-    template::{ByShape, Evaluated, Rows, Template},
+    template::{ByShape, Evaluated, Resource, Templates},
     texts::dictionary_of_texts,
-    trie::Trie,
 };
 
 /// Resources that are evaluated together, column by column: at most so many, and not more than so many bytes. What they
@@ -95,8 +94,7 @@ pub struct Flattener {
     /// Resources pushed since then.
     pushed: usize,
     spare: Spare<'static>,
-    /// By view, and in it by shape.
-    templates: Vec<Vec<Template>>,
+    templates: Templates,
 }
 
 impl Flattener {
@@ -118,7 +116,7 @@ impl Flattener {
             places: Vec::new(),
             pushed: 0,
             spare: Spare::default(),
-            templates: plan.views.iter().map(|_| Vec::new()).collect(),
+            templates: Templates::of(&plan),
             plan,
         }
     }
@@ -129,11 +127,10 @@ impl Flattener {
     /// # Errors
     /// The text is no JSON object; nothing is counted then.
     pub fn push(&mut self, resource: &str) -> Result<(), PushError> {
-        let root = self.arena.read(&self.plan.trie, resource)?;
-        if self.is_of_type(root) {
+        self.arena.read(&self.plan.trie, resource)?;
+        if self.arena.keep_last_if_of(&self.plan.resource) {
             self.places.push(self.pushed);
         } else {
-            self.arena.forget_last();
             for count in &mut self.counts {
                 count.resources += 1;
                 count.filtered += 1;
@@ -146,38 +143,30 @@ impl Flattener {
         Ok(())
     }
 
-    fn is_of_type(&self, root: u32) -> bool {
-        let first = self.arena.first(root, Trie::RESOURCE_TYPE);
-        let value = (first != NONE).then(|| self.arena.node(first).value);
-        matches!(value, Some(Value::Text(piece)) if self.arena.text(piece) == self.plan.resource)
-    }
-
     /// Evaluates what was pushed.
     fn settle(&mut self) {
         let Self { plan, arena, computed, builders, counts, failures, buffered, places, spare, templates, .. } = self;
+        templates.grow(arena);
         let mut memory = std::mem::take(spare).recycled();
         let evaluator = Evaluator { arena, computed, passed_over: Slot::default() };
-        for (view, templates) in plan.views.iter().zip(&mut *templates) {
-            tell(&evaluator, view, templates, &mut memory.gathered);
-        }
+        templates.tell(&evaluator, plan, &mut memory.gathered);
         let resources = arena.resources();
         let (mut told, mut run) = (Vec::with_capacity(resources.len()), Vec::with_capacity(resources.len()));
         for (number, view) in plan.views.iter().enumerate() {
-            by_shape(arena, &templates[number], &mut told);
+            templates.by_shape(arena, number, &mut told);
             let mut table = Together { view, builders: &mut builders[number], count: &mut counts[number] };
             let mut begin = 0;
             while begin < resources.len() {
                 run.clear();
-                run.extend(
-                    resources.iter().copied().zip(&told).skip(begin).map_while(|(root, rows)| Some((root, (*rows)?))),
-                );
-                if let Some(rows) = table.by_shape(&evaluator, &run, &mut memory) {
-                    buffered[number] += rows;
-                    begin += run.len();
-                    continue;
-                }
-                // Those of no known shape that follow, or all that would be refused.
-                let others = told[begin..].iter().take_while(|rows| rows.is_none()).count().max(run.len());
+                run.extend(told[begin..].iter().map_while(|rows| *rows));
+                let (done, rows) = table.by_shape(&evaluator, &run, &mut memory);
+                buffered[number] += rows;
+                begin += done;
+                // Then one that is refused, or those of no known shape.
+                let others = match told[begin..].iter().take_while(|rows| rows.is_none()).count() {
+                    0 => usize::from(done < run.len()),
+                    others => others,
+                };
                 let end = begin + others;
                 while begin < end {
                     let (done, rows) = table.flatten(&evaluator, &resources[begin..end], &mut memory);
@@ -229,33 +218,6 @@ impl Flattener {
             batches.push(Some(batch.map_err(|source| FlattenError { table: table.name.clone(), source })?));
         }
         Ok(batches)
-    }
-}
-
-/// Has a view's templates for all shapes of the resources.
-fn tell<'p>(evaluator: &Evaluator<'_>, view: &'p Compiled, templates: &mut Vec<Template>, gathered: &mut Gathered<'p>) {
-    let arena = evaluator.arena;
-    if !view.by_shape || arena.has_odd() {
-        return;
-    }
-    for (root, shape) in arena.resources().iter().zip(arena.shapes()).filter(|(_, shape)| **shape != NONE) {
-        let shape = *shape as usize;
-        if templates.len() <= shape {
-            templates.resize_with(shape + 1, Template::default);
-        }
-        if let Template::Untold = templates[shape] {
-            templates[shape] = Template::of(evaluator, view, *root, gathered);
-        }
-    }
-}
-
-/// What shapes tell of each resource: of none of them where there are too few of which they tell something.
-fn by_shape<'t>(arena: &Arena, templates: &'t [Template], told: &mut Vec<Option<&'t Rows>>) {
-    told.clear();
-    let rows = |shape: &u32| templates.get(*shape as usize).and_then(Template::rows);
-    told.extend(arena.shapes().iter().map(rows));
-    if told.iter().flatten().count() * 4 < told.len() * 3 {
-        told.fill(None);
     }
 }
 
@@ -371,26 +333,30 @@ impl<'p> Together<'_, 'p> {
         (done, rows)
     }
 
-    /// Flattens resources of which the shapes tell the rows; returns their number. Nothing where there are none of these, or one
-    /// of them is refused: then nothing is done.
+    /// Flattens resources of which the shapes tell the rows, up to one that is refused; returns how many of them, and their rows.
     fn by_shape(
         &mut self,
         evaluator: &Evaluator<'_>,
-        resources: &[(u32, &Rows)],
+        mut resources: &[Resource<'_>],
         memory: &mut Spare<'p>,
-    ) -> Option<usize> {
-        let by_shape = ByShape { view: self.view, resources };
-        evaluator.computed.borrow_mut().clear();
-        if resources.is_empty() || !by_shape.evaluate(evaluator, &mut memory.evaluated) {
-            return None;
+    ) -> (usize, usize) {
+        loop {
+            let by_shape = ByShape { view: self.view, resources };
+            evaluator.computed.borrow_mut().clear();
+            match by_shape.evaluate(evaluator, &mut memory.evaluated) {
+                _ if resources.is_empty() => return (0, 0),
+                Ok(()) => break,
+                Err(refused) => resources = &resources[..refused],
+            }
         }
+        let by_shape = ByShape { view: self.view, resources };
         let rows = by_shape.fill(evaluator, &memory.evaluated, self.builders, &mut self.count.casts);
-        let with_rows = resources.iter().filter(|(_, rows)| rows.count > 0).count();
+        let with_rows = resources.iter().filter(|(_, _, rows)| rows.count > 0).count();
         self.count.resources += resources.len() as u64;
         self.count.flattened += with_rows as u64;
         self.count.filtered += (resources.len() - with_rows) as u64;
         self.count.rows += rows as u64;
-        Some(rows)
+        (resources.len(), rows)
     }
 
     /// Adds the rows to the columns.

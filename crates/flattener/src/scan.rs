@@ -310,7 +310,7 @@ mod tests {
         let whole = trie.child(Trie::ROOT, "whole");
         trie.whole(whole);
         trie.end();
-        let mut arena = Arena::default();
+        let mut arena = Arena::without_shapes();
         // Read twice: the second time the order of its names is known.
         let _ = arena.read(&trie, text);
         arena.clear();
@@ -391,7 +391,7 @@ mod tests {
         ];
         for before in texts {
             for text in texts {
-                let (mut fresh, mut arena) = (Arena::default(), Arena::default());
+                let (mut fresh, mut arena) = (Arena::without_shapes(), Arena::without_shapes());
                 fresh.read(&trie, text).unwrap();
                 arena.read(&trie, before).unwrap();
                 arena.clear();

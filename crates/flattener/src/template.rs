@@ -3,13 +3,13 @@
 //! nodes is looked at again, and expressions that are more than a way to a node are evaluated.
 
 use crate::{
-    arena::{NONE, SEVERAL, Value},
+    arena::{Arena, NONE, Piece, SEVERAL, Value},
     cells::Filling,
     column::{Builder, Scalar},
     evaluate::{Evaluator, Focus, Item},
     operation::Operation,
-    plan::{Cell, Compiled, Fast, Source},
-    rows::{Gathered, Place},
+    plan::{Cell, Compiled, Fast, Inner, Source},
+    rows::{Gathered, Place, number},
 };
 
 /// What is known of a view and a shape.
@@ -23,33 +23,129 @@ pub(crate) enum Template {
     With(Rows),
 }
 
-/// The rows of one resource; nodes are counted from that of the resource.
+/// The rows of one resource.
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) count: usize,
     columns: Vec<Column>,
     /// A bit for each column that has something; the last one for all beyond.
     filled: u128,
+    /// Whether the values of a resource are enough, without its nodes.
+    pub(crate) by_values: bool,
 }
 
-/// The cells of one column, as runs of rows.
+/// The cells of one column, as runs of rows. Nodes are counted from that of the resource.
 #[derive(Debug)]
 enum Column {
-    /// What a node holds, or the key of the reference that it is, or `%rowIndex`; [`NONE`] where there is nothing.
-    Told(Vec<(u32, u32)>),
+    Told(Vec<(Told, u32)>),
     /// What an expression gives at a place: its node, and `%rowIndex` there.
     Evaluated(Vec<((u32, u32), u32)>),
 }
 
+/// What a cell is, with values by their numbers among those of the resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// A text, or a number as written.
+    Text(u32),
+    /// A number, in a column that is not of texts.
+    Number(u32),
+    Boolean(bool),
+    /// The key in a reference.
+    Key(u32),
+    RowIndex(u32),
+    Node(u32),
+}
+
+/// A resource of which the shape tells the rows of a view: its node, if there is need for it, and the first of its values.
+pub(crate) type Resource<'t> = (u32, u32, &'t Rows);
+
+/// The templates of a plan's views.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    /// By view, and in it by shape.
+    views: Vec<Vec<Template>>,
+    /// By shape, whether all views need only the values of its resources.
+    by_values: Vec<bool>,
+}
+
+impl Templates {
+    /// None is told yet.
+    pub(crate) fn of(plan: &Inner) -> Self {
+        Self { views: plan.views.iter().map(|_| Vec::new()).collect(), by_values: Vec::new() }
+    }
+
+    fn by_values(&self, shape: u32) -> bool {
+        self.by_values.get(shape as usize).copied().unwrap_or_default()
+    }
+
+    /// Has the arena have the nodes that are needed.
+    pub(crate) fn grow(&self, arena: &mut Arena) {
+        let by_values = |(shape, _): &&(u32, u32)| self.by_values(*shape);
+        let few = !are_most(arena.shapes().iter().filter(by_values).count(), arena.shapes().len());
+        for place in 0..arena.shapes().len() {
+            if few || !self.by_values(arena.shapes()[place].0) {
+                arena.grow(place);
+            }
+        }
+    }
+
+    /// Finds out what is not known of the shapes of the resources.
+    pub(crate) fn tell<'p>(&mut self, evaluator: &Evaluator<'_>, plan: &'p Inner, gathered: &mut Gathered<'p>) {
+        let arena = evaluator.arena;
+        if arena.has_odd() {
+            return;
+        }
+        for (root, (shape, first)) in arena.resources().iter().zip(arena.shapes()) {
+            if *shape == NONE || *root == NONE {
+                continue;
+            }
+            let shape = *shape as usize;
+            let mut by_values = true;
+            for (view, templates) in plan.views.iter().zip(&mut self.views) {
+                templates.resize_with(templates.len().max(shape + 1), Template::default);
+                if let Template::Untold = templates[shape] {
+                    templates[shape] = match view.by_shape {
+                        true => Template::of(evaluator, view, (*root, *first), gathered),
+                        false => Template::Without,
+                    };
+                }
+                by_values &= templates[shape].rows().is_some_and(|rows| rows.by_values);
+            }
+            self.by_values.resize(self.by_values.len().max(shape + 1), false);
+            self.by_values[shape] = by_values;
+        }
+    }
+
+    /// What shapes tell of each resource in a view: of none of them where there are too few of which they tell something.
+    pub(crate) fn by_shape<'t>(&'t self, arena: &Arena, view: usize, told: &mut Vec<Option<Resource<'t>>>) {
+        let templates = &self.views[view];
+        told.clear();
+        told.extend(arena.resources().iter().zip(arena.shapes()).map(|(root, (shape, first))| {
+            let rows = templates.get(*shape as usize).and_then(Template::rows)?;
+            Some((*root, *first, rows))
+        }));
+        if !are_most(told.iter().flatten().count(), told.len()) {
+            told.fill(None);
+        }
+    }
+}
+
+/// Whether so many are enough to go by their shapes: where these and others take turns, both are worked on one by one.
+fn are_most(some: usize, all: usize) -> bool {
+    some * 4 >= all * 3
+}
+
 impl Template {
-    /// What a view makes of the shape of a resource, of which the node is given. None of the arena's values is odd.
-    pub(crate) fn of<'p>(
+    /// What a view makes of the shape of a resource, of which the node and the first value are given. None of the arena's values
+    /// is odd.
+    fn of<'p>(
         evaluator: &Evaluator<'_>,
         view: &'p Compiled,
-        root: u32,
+        resource: (u32, u32),
         gathered: &mut Gathered<'p>,
     ) -> Self {
-        Rows::of(evaluator, view, root, gathered).map_or(Self::Without, Self::With)
+        Rows::of(evaluator, view, resource, gathered).map_or(Self::Without, Self::With)
     }
 
     pub(crate) fn rows(&self) -> Option<&Rows> {
@@ -58,15 +154,21 @@ impl Template {
 }
 
 impl Rows {
-    fn of<'p>(evaluator: &Evaluator<'_>, view: &'p Compiled, root: u32, gathered: &mut Gathered<'p>) -> Option<Self> {
+    fn of<'p>(
+        evaluator: &Evaluator<'_>,
+        view: &'p Compiled,
+        resource: (u32, u32),
+        gathered: &mut Gathered<'p>,
+    ) -> Option<Self> {
         gathered.begin(view.walks);
-        evaluator.rows(view, root, gathered).ok()?;
+        evaluator.rows(view, resource.0, gathered).ok()?;
         let columns = view.columns.iter().zip(&view.sources);
-        let columns = columns.map(|(cell, sources)| Column::of(evaluator, (cell, sources), (root, gathered)));
+        let columns = columns.map(|(cell, sources)| Column::of(evaluator, (cell, sources), resource, gathered));
         let columns: Vec<Column> = columns.collect::<Option<_>>()?;
         let filled = columns.iter().enumerate().filter(|(_, column)| column.is_filled());
         let filled = filled.fold(0, |bits, (place, _)| bits | bit(place));
-        Some(Self { count: gathered.rows.len() / view.walks, columns, filled })
+        let by_values = columns.iter().all(Column::is_by_values);
+        Some(Self { count: gathered.rows.len() / view.walks, columns, filled, by_values })
     }
 }
 
@@ -80,12 +182,12 @@ impl Column {
     fn of(
         evaluator: &Evaluator<'_>,
         (cell, sources): (&Cell, &[(usize, Source)]),
-        (root, gathered): (u32, &Gathered<'_>),
+        (root, first): (u32, u32),
+        gathered: &Gathered<'_>,
     ) -> Option<Self> {
-        let from_root = |node: u32| if node == NONE { NONE } else { node - root };
         let rows = || gathered.rows.chunks_exact(gathered.width());
         let place = |row: &[u32], walk: usize| gathered.walks[walk].get(row[walk] as usize);
-        let nothing = || Self::Told(runs(rows().map(|_| Some(NONE))).unwrap_or_default());
+        let nothing = || Self::Told(runs(rows().map(|_| Some(Told::Nothing))).unwrap_or_default());
         if cell.literal.is_some() {
             return Some(nothing());
         }
@@ -94,36 +196,44 @@ impl Column {
         {
             let places = || rows().map(|row| place(row, *walk).filter(|place| place.is_plain()));
             if source.is_row_index(cell) {
-                return Some(Self::Told(runs(places().map(|place| Some(place?.row_index)))?));
+                return Some(Self::Told(runs(places().map(|place| Some(Told::RowIndex(place?.row_index))))?));
             }
             if places().all(|place| place.is_some_and(|place| source.is_nothing(evaluator, place))) {
                 return Some(nothing());
             }
+            let from_root = |node: u32| if node == NONE { NONE } else { node - root };
             let places = places().map(|place| place.map(|place| (from_root(place.node), place.row_index)));
             return Some(Self::Evaluated(runs(places)?));
         }
         // Of a union's branches a row has a place in one.
-        let nodes = rows().map(|row| {
-            let mut found = NONE;
+        let cells = rows().map(|row| {
+            let mut told = Told::Nothing;
             for (walk, source) in sources {
                 if let Some(place) = place(row, *walk) {
-                    found = from_root(source.by_shape(cell).then(|| source.node(evaluator, place))??);
+                    told = source.by_shape(cell).then(|| source.told(evaluator, cell, place, first))??;
                 }
             }
-            Some(found)
+            Some(told)
         });
-        Some(Self::Told(runs(nodes)?))
+        Some(Self::Told(runs(cells)?))
     }
 
     fn is_filled(&self) -> bool {
         match self {
-            Self::Told(runs) => runs.iter().any(|(node, _)| *node != NONE),
+            Self::Told(runs) => runs.iter().any(|(told, _)| *told != Told::Nothing),
             Self::Evaluated(_) => true,
         }
     }
 
+    fn is_by_values(&self) -> bool {
+        match self {
+            Self::Told(runs) => runs.iter().all(|(told, _)| !matches!(told, Told::Node(_))),
+            Self::Evaluated(_) => false,
+        }
+    }
+
     #[inline(always)]
-    fn told(&self) -> &[(u32, u32)] {
+    fn told(&self) -> &[(Told, u32)] {
         if let Self::Told(runs) = self { runs } else { &[] }
     }
 }
@@ -159,6 +269,28 @@ impl Source {
         (node != SEVERAL).then_some(node)
     }
 
+    /// What a column has of it at a place of a resource, of which the first value is given. Nothing where it is not to be told.
+    fn told(&self, evaluator: &Evaluator<'_>, cell: &Cell, place: &Place, first: u32) -> Option<Told> {
+        let node = self.node(evaluator, place)?;
+        if node == NONE {
+            return Some(Told::Nothing);
+        }
+        let number = |piece: &Piece| {
+            let values = evaluator.arena.values().get(first as usize..)?;
+            Some(number(values.iter().position(|value| value == piece)?))
+        };
+        let is_key = matches!(self.fast, Fast::Keys(..));
+        Some(match evaluator.arena.value(node) {
+            Value::Text(piece) if is_key => Told::Key(number(piece)?),
+            _ if is_key => Told::Nothing,
+            Value::Text(piece) => Told::Text(number(piece)?),
+            Value::Number(piece) if cell.scalar == Scalar::Text => Told::Text(number(piece)?),
+            Value::Number(piece) => Told::Number(number(piece)?),
+            Value::Boolean(value) => Told::Boolean(*value),
+            Value::Json(_) | Value::Object => Told::Node(node - place.root),
+        })
+    }
+
     /// Whether it gives nothing at a place because its beginning leads nowhere.
     fn is_nothing(&self, evaluator: &Evaluator<'_>, place: &Place) -> bool {
         self.begins.as_ref().is_some_and(|chain| chain.only(evaluator, place.root, place.node) == NONE)
@@ -173,8 +305,7 @@ impl Source {
 #[derive(Clone, Copy)]
 pub(crate) struct ByShape<'r, 'p> {
     pub(crate) view: &'p Compiled,
-    /// The node of each resource, and its rows.
-    pub(crate) resources: &'r [(u32, &'r Rows)],
+    pub(crate) resources: &'r [Resource<'r>],
 }
 
 /// What expressions give, column by column; the memory is used again.
@@ -193,8 +324,11 @@ impl Evaluated<'_> {
 }
 
 impl<'r, 'p> ByShape<'r, 'p> {
-    /// Evaluates the columns that are more than a way to a node; whether no resource is refused for it.
-    pub(crate) fn evaluate(self, evaluator: &Evaluator<'_>, evaluated: &mut Evaluated<'p>) -> bool {
+    /// Evaluates the columns that are more than a way to a node.
+    ///
+    /// # Errors
+    /// The place of a resource that is refused for it.
+    pub(crate) fn evaluate(self, evaluator: &Evaluator<'_>, evaluated: &mut Evaluated<'p>) -> Result<(), usize> {
         let Evaluated { columns, items } = evaluated;
         items.clear();
         columns.resize(self.view.columns.len().max(columns.len()), Vec::new());
@@ -205,21 +339,21 @@ impl<'r, 'p> ByShape<'r, 'p> {
             if source.by_shape(cell) || source.is_row_index(cell) || cell.literal.is_some() {
                 continue;
             }
-            for (root, rows) in self.resources {
+            for (place, (root, _, rows)) in self.resources.iter().enumerate() {
                 match &rows.columns[number] {
                     Column::Told(_) => cells.push((Filling::Nothing, rows.count)),
                     Column::Evaluated(runs) => {
                         for ((node, row_index), count) in runs {
                             let item = (*node != NONE).then(|| Item::Node(*node + root));
                             let focus = Focus::new(item, *row_index, *root);
-                            let Ok(filling) = evaluator.fill(cell, source, focus, items) else { return false };
+                            let Ok(filling) = evaluator.fill(cell, source, focus, items) else { return Err(place) };
                             cells.push((filling, *count as usize));
                         }
                     }
                 }
             }
         }
-        true
+        Ok(())
     }
 
     /// Adds the rows to the columns, with what was evaluated, and to the number of misfits of each; returns how many there are.
@@ -231,7 +365,7 @@ impl<'r, 'p> ByShape<'r, 'p> {
         casts: &mut [u64],
     ) -> usize {
         let (filled, all) =
-            self.resources.iter().fold((0, 0), |(filled, all), (_, rows)| (filled | rows.filled, all + rows.count));
+            self.resources.iter().fold((0, 0), |(filled, all), (_, _, rows)| (filled | rows.filled, all + rows.count));
         let sources = self.view.columns.iter().zip(&self.view.sources);
         for (number, ((builder, casts), (cell, sources))) in builders.iter_mut().zip(casts).zip(sources).enumerate() {
             if let Some(text) = &cell.literal {
@@ -243,43 +377,55 @@ impl<'r, 'p> ByShape<'r, 'p> {
                 continue;
             }
             let items = &evaluated.items[..];
+            let arena = evaluator.arena;
+            let other = move |root: u32, values: &[Piece], told: Told| match told {
+                Told::Nothing => Filling::Nothing,
+                Told::Text(value) | Told::Key(value) => Filling::Text(values[value as usize]),
+                Told::Number(value) => Filling::Number(values[value as usize]),
+                Told::Boolean(value) => Filling::Boolean(value),
+                Told::RowIndex(place) => Filling::RowIndex(place),
+                Told::Node(node) => Filling::Node(root + node),
+            };
             *casts += match &sources[..] {
-                [(_, source)] if source.is_row_index(cell) => {
-                    builder.extend(evaluator, self.cells(number, |_, index| Filling::RowIndex(index)), items)
-                }
+                [(_, source)] if source.is_row_index(cell) => builder.extend(
+                    evaluator,
+                    self.cells(arena, number, |_, _, told| match told {
+                        Told::RowIndex(place) => Filling::RowIndex(place),
+                        _ => Filling::Nothing,
+                    }),
+                    items,
+                ),
                 [(_, source)] if !source.by_shape(cell) => {
                     builder.extend(evaluator, evaluated.columns[number].iter().copied(), items)
                 }
                 [(_, Source { fast: Fast::Keys(_, _, of_type), .. })] => {
-                    let key = |root, node| evaluator.key_of(root + node, of_type.as_deref());
-                    builder.extend(evaluator, self.cells(number, key), items)
-                }
-                _ if cell.scalar == Scalar::Text => {
-                    let text = |root, node| match evaluator.arena.value(root + node) {
-                        Value::Text(piece) | Value::Number(piece) => Filling::Text(*piece),
-                        _ => Filling::Node(root + node),
+                    let key = |_, values: &[Piece], told| match told {
+                        Told::Key(value) => {
+                            let key = evaluator.key_in(values[value as usize], of_type.as_deref());
+                            key.map_or(Filling::Nothing, Filling::Text)
+                        }
+                        _ => Filling::Nothing,
                     };
-                    builder.extend(evaluator, self.cells(number, text), items)
+                    builder.extend(evaluator, self.cells(arena, number, key), items)
                 }
-                _ => builder.extend(evaluator, self.cells(number, |root, node| Filling::Node(root + node)), items),
+                _ => builder.extend(evaluator, self.cells(arena, number, other), items),
             };
         }
         all
     }
 
-    /// The cells of a column of which the shapes tell the nodes.
+    /// The cells of a column of which the shapes tell what they are.
     #[inline(always)]
     fn cells(
         self,
+        arena: &'r Arena,
         column: usize,
-        cell: impl Fn(u32, u32) -> Filling + Copy + 'r,
+        cell: impl Fn(u32, &[Piece], Told) -> Filling + Copy + 'r,
     ) -> impl Iterator<Item = (Filling, usize)> + 'r {
-        self.resources.iter().flat_map(move |(root, rows)| {
+        self.resources.iter().flat_map(move |(root, first, rows)| {
+            let values = arena.values().get(*first as usize..).unwrap_or_default();
             let runs = rows.columns[column].told();
-            runs.iter().map(move |(node, count)| {
-                let filling = if *node == NONE { Filling::Nothing } else { cell(*root, *node) };
-                (filling, *count as usize)
-            })
+            runs.iter().map(move |(told, count)| (cell(*root, values, *told), *count as usize))
         })
     }
 }

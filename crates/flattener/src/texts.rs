@@ -31,8 +31,6 @@ pub(crate) struct Texts {
     valid: NullBufferBuilder,
     /// Rows with a text after those that `valid` knows.
     texts: usize,
-    /// Rows without one.
-    nulls: usize,
     /// Which text each row has, where rows have numbers.
     dictionary: Option<Dictionary>,
     /// More than 2 GiB: a column's batch cannot hold them.
@@ -56,7 +54,7 @@ impl Texts {
         let mut ends = Vec::with_capacity(texts + 1);
         ends.push(0);
         let valid = NullBufferBuilder::new(rows);
-        Self { bytes: Vec::with_capacity(bytes), ends, valid, texts: 0, nulls: 0, dictionary, too_many: false }
+        Self { bytes: Vec::with_capacity(bytes), ends, valid, texts: 0, dictionary, too_many: false }
     }
 
     /// Adds a text some times.
@@ -118,7 +116,6 @@ impl Texts {
         }
         self.valid.append_n_non_nulls(std::mem::take(&mut self.texts));
         self.valid.append_n_nulls(times);
-        self.nulls += times;
     }
 
     /// The column; the builder is empty again, with room for about as much.
@@ -127,8 +124,7 @@ impl Texts {
     /// More than 2 GiB.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let (bytes, texts) = (self.bytes.len(), self.ends.len());
-        let rows_with = self.valid.len() + self.texts - self.nulls;
-        let keys = self.dictionary.as_mut().map(|dictionary| dictionary.finish(rows_with));
+        let keys = self.dictionary.as_mut().map(Dictionary::finish);
         let rows = keys.as_ref().map_or(texts, Vec::len);
         let empty = Self::with_capacity(rows, texts + texts / 8, bytes + bytes / 8 + SHORT, self.dictionary.take());
         let mut full = std::mem::replace(self, empty);
@@ -256,6 +252,8 @@ struct Dictionary {
     hasher: DefaultHashBuilder,
     /// The number before.
     last: usize,
+    /// Texts that were looked up, each once for all rows in turn that have it.
+    uses: usize,
     /// Texts are not looked up: each is a new one.
     plain: bool,
 }
@@ -278,6 +276,7 @@ impl Dictionary {
         if self.plain {
             return (u32::try_from(count).unwrap_or(u32::MAX), true);
         }
+        self.uses += 1;
         let next = self.known.get(self.last).map_or(0, |last| last.next);
         if self.known.get(next as usize).is_some_and(|known| text.is(known, bytes)) {
             self.last = next as usize;
@@ -305,9 +304,10 @@ impl Dictionary {
         (number, found.is_none())
     }
 
-    /// The numbers of the rows, of which so many have a text; nothing is known any more.
-    fn finish(&mut self, texts: usize) -> Vec<i32> {
-        self.plain |= texts >= LEAST_TEXTS && self.known.len() * LEAST_USES > texts;
+    /// The numbers of the rows; nothing is known any more.
+    fn finish(&mut self) -> Vec<i32> {
+        let uses = std::mem::take(&mut self.uses);
+        self.plain |= uses >= LEAST_TEXTS && self.known.len() * LEAST_USES > uses;
         self.known.clear();
         self.table.clear();
         self.last = 0;

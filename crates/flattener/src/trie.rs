@@ -73,6 +73,7 @@ impl Trie {
         let mut trie = Self::default();
         trie.add();
         trie.child(Self::ROOT, "resourceType");
+        trie.compare(Self::RESOURCE_TYPE);
         trie
     }
 

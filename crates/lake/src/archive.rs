@@ -18,7 +18,7 @@ const LEVEL: i32 = 1;
 const FRAME_BYTES: usize = 8 << 20;
 
 /// A block of lines is about as large, or as large as one long line.
-const BLOCK_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 2 << 20;
 
 /// The longest line read back. The largest resource seen in the wild is 20 MiB.
 const LONGEST_LINE: usize = 256 << 20;

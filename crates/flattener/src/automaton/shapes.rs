@@ -38,8 +38,6 @@ pub(crate) struct Shapes {
     /// Resources of unknown shape between those of which it is kept, and up to the next one.
     between: u32,
     unkept: u32,
-    /// The values of the resource that was read, in their order.
-    values: Vec<Piece>,
 }
 
 /// A value, and what stands before it.
@@ -79,20 +77,14 @@ struct Shape {
     /// The names among the resource's children, and the first node of each.
     names: u64,
     tops: Box<[u32]>,
+    /// The value that is the resource's type.
+    resource_type: Option<usize>,
 }
 
 impl Default for Shapes {
     fn default() -> Self {
         let begin = Step::new(&[], Vec::new(), Kind::Skipped, 0);
-        Self {
-            steps: vec![begin],
-            shapes: Vec::new(),
-            bytes: 0,
-            trust: Trust::default(),
-            between: 0,
-            unkept: 0,
-            values: Vec::new(),
-        }
+        Self { steps: vec![begin], shapes: Vec::new(), bytes: 0, trust: Trust::default(), between: 0, unkept: 0 }
     }
 }
 
@@ -129,15 +121,13 @@ impl Shapes {
 
     fn find(&mut self, arena: &mut Arena, (text, begin): (&str, usize)) -> Option<u32> {
         let bytes = text.as_bytes();
-        self.values.clear();
         let (mut at, mut step) = (0, 0);
         loop {
             step = self.next(step, bytes, at)?;
-            let Self { steps, values, .. } = self;
-            let Step { gap, fixed, value, depth, .. } = steps.get(step as usize)?;
+            let Step { gap, fixed, value, depth, .. } = self.steps.get(step as usize)?;
             for (start, length) in fixed {
                 let start = begin + at + *start as usize;
-                values.push(Arena::piece(start, start + *length as usize));
+                arena.add_value(Arena::piece(start, start + *length as usize));
             }
             at += gap.all.len();
             let end = match value {
@@ -145,7 +135,8 @@ impl Shapes {
                     Some(end) => end,
                     None => {
                         let (end, unescaped) = unescaped(text, at)?;
-                        values.push(arena.keep(&unescaped));
+                        let piece = arena.keep(&unescaped);
+                        arena.add_value(piece);
                         at = end;
                         continue;
                     }
@@ -162,7 +153,7 @@ impl Shapes {
                 }
                 Kind::End(shape) => return (at == bytes.len()).then_some(*shape),
             };
-            values.push(Arena::piece(begin + at, begin + end));
+            arena.add_value(Arena::piece(begin + at, begin + end));
             at = end;
         }
     }
@@ -186,11 +177,20 @@ impl Shapes {
         }
     }
 
-    /// The nodes of the resource that was read, and has a shape, but that of the resource itself, which has a number.
-    #[inline(always)]
-    pub(crate) fn nodes(&self, shape: u32, root: u32) -> (u64, impl Iterator<Item = Node>, impl Iterator<Item = u32>) {
-        let Shape { nodes, names, tops } = &self.shapes[shape as usize];
-        let values = &self.values[..];
+    /// The value that is the type of a shape's resources.
+    pub(crate) fn resource_type(&self, shape: u32) -> Option<usize> {
+        self.shapes.get(shape as usize)?.resource_type
+    }
+
+    /// For a resource of a shape and with these values: the names among its children, its nodes but its own, of which the number is
+    /// given, and the first node of each name.
+    pub(crate) fn nodes<'s>(
+        &'s self,
+        shape: u32,
+        root: u32,
+        values: &'s [Piece],
+    ) -> (u64, impl Iterator<Item = Node> + 's, impl Iterator<Item = u32> + 's) {
+        let Shape { nodes, names, tops, .. } = &self.shapes[shape as usize];
         let value = |piece: Piece| values[piece.number()];
         let nodes = nodes.iter().map(move |node| Node {
             next: node.next.saturating_add(root),
@@ -280,8 +280,14 @@ impl Shapes {
             // A key is there twice.
             return None;
         }
-        let tops = tops.iter().map(|top| from_root(*top)).collect();
-        self.shapes.push(Shape { nodes, names: resource.names, tops });
+        let tops: Box<[u32]> = tops.iter().map(|top| from_root(*top)).collect();
+        let type_node =
+            tops.get(Trie::RESOURCE_TYPE as usize).and_then(|node| nodes.get((*node).checked_sub(1)? as usize));
+        let resource_type = type_node.and_then(|node| match node.value {
+            Value::Text(piece) => Some(piece.number()),
+            _ => None,
+        });
+        self.shapes.push(Shape { nodes, names: resource.names, tops, resource_type });
         let mut last = 0;
         for (gap, fixed, kind, depth) in steps {
             last = self.step(last, gap, fixed, kind, depth);
@@ -333,10 +339,11 @@ mod tests {
             let trie = trie();
             let mut learned = Arena::default();
             for text in texts.iter().chain(again.iter().map(|place| place.get(&texts))) {
-                let mut thorough = Arena::default();
+                let mut thorough = Arena::without_shapes();
                 // The second one has other places.
                 for _ in 0..2 {
-                    prop_assert_eq!(learned.read(&trie, text).is_ok(), thorough.read(&trie, text).is_ok(), "{}", text);
+                    prop_assert_eq!(learned.read(&trie, text), thorough.read(&trie, text), "{}", text);
+                    (0..learned.resources().len()).for_each(|place| learned.grow(place));
                 }
                 prop_assert_eq!(learned.told(), thorough.told(), "{}", text);
                 learned.clear();
@@ -349,7 +356,7 @@ mod tests {
         let trie = trie();
         arena.clear();
         texts.iter().for_each(|text| assert!(arena.read(&trie, text).is_ok(), "{text}"));
-        arena.shapes().iter().map(|shape| *shape != NONE).collect()
+        arena.shapes().iter().map(|(shape, _)| *shape != NONE).collect()
     }
 
     #[test]

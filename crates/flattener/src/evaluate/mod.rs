@@ -529,10 +529,15 @@ impl Evaluator<'_> {
     pub(crate) fn reference_key<'p>(&self, item: Item<'p>, of_type: Option<&str>) -> Option<Item<'p>> {
         let Item::Node(number) = item else { return None };
         let Value::Text(piece) = self.arena.node(number).value else { return None };
-        let text = self.arena.text(piece);
+        self.key_in(piece, of_type).map(Item::Part)
+    }
+
+    /// The key in a reference.
+    pub(crate) fn key_in(&self, reference: Piece, of_type: Option<&str>) -> Option<Piece> {
+        let text = self.arena.text(reference);
         let key = Reference::key_in(text, of_type)?;
         let start = key.as_ptr().addr() - text.as_ptr().addr();
-        Some(Item::Part(Arena::part(piece, start, key.len())))
+        Some(Arena::part(reference, start, key.len()))
     }
 
     fn binary<'p>(
