@@ -23,23 +23,20 @@ pub(crate) enum Template {
     With(Rows),
 }
 
-/// The rows of one resource.
+/// The rows of one resource. Nodes are counted from that of the resource.
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) count: usize,
-    columns: Vec<Column>,
+    /// The cells of one column after the other, as runs of rows that have the same.
+    runs: Box<[(Told, u32)]>,
+    /// Where each column begins among them, and where the last one ends.
+    begins: Box<[u32]>,
+    /// Where expressions are evaluated: a node, and `%rowIndex`.
+    places: Box<[(u32, u32)]>,
     /// A bit for each column that has something; the last one for all beyond.
     filled: u128,
     /// Whether the values of a resource are enough, without its nodes.
     pub(crate) by_values: bool,
-}
-
-/// The cells of one column, as runs of rows. Nodes are counted from that of the resource.
-#[derive(Debug)]
-enum Column {
-    Told(Vec<(Told, u32)>),
-    /// What an expression gives at a place: its node, and `%rowIndex` there.
-    Evaluated(Vec<((u32, u32), u32)>),
 }
 
 /// What a cell is, with values by their numbers among those of the resource.
@@ -55,6 +52,8 @@ enum Told {
     Key(u32),
     RowIndex(u32),
     Node(u32),
+    /// What an expression gives at a place.
+    Evaluated(u32),
 }
 
 /// A resource of which the shape tells the rows of a view: its node, if there is need for it, and the first of its values.
@@ -162,13 +161,29 @@ impl Rows {
     ) -> Option<Self> {
         gathered.begin(view.walks);
         evaluator.rows(view, resource.0, gathered).ok()?;
-        let columns = view.columns.iter().zip(&view.sources);
-        let columns = columns.map(|(cell, sources)| Column::of(evaluator, (cell, sources), resource, gathered));
-        let columns: Vec<Column> = columns.collect::<Option<_>>()?;
-        let filled = columns.iter().enumerate().filter(|(_, column)| column.is_filled());
-        let filled = filled.fold(0, |bits, (place, _)| bits | bit(place));
-        let by_values = columns.iter().all(Column::is_by_values);
-        Some(Self { count: gathered.rows.len() / view.walks, columns, filled, by_values })
+        let (mut runs, mut begins, mut places, mut filled): (Vec<(Told, u32)>, _, _, _) =
+            (Vec::new(), vec![0], Vec::new(), 0);
+        for (column, (cell, sources)) in view.columns.iter().zip(&view.sources).enumerate() {
+            let begin = runs.len();
+            for told in column_of(evaluator, (cell, sources), resource, gathered, &mut places)? {
+                match runs[begin..].last_mut() {
+                    Some((last, count)) if *last == told => *count += 1,
+                    _ => runs.push((told, 1)),
+                }
+                filled |= if told == Told::Nothing { 0 } else { bit(column) };
+            }
+            begins.push(number(runs.len()));
+        }
+        let by_values = runs.iter().all(|(told, _)| !matches!(told, Told::Node(_) | Told::Evaluated(_)));
+        let (count, runs) = (gathered.rows.len() / view.walks, runs.into());
+        Some(Self { count, runs, begins: begins.into(), places: places.into(), filled, by_values })
+    }
+
+    /// The runs of a column.
+    #[inline(always)]
+    fn column(&self, column: usize) -> &[(Told, u32)] {
+        let place = |column: usize| self.begins.get(column).map_or(0, |begin| *begin as usize);
+        self.runs.get(place(column)..place(column + 1)).unwrap_or_default()
     }
 }
 
@@ -177,78 +192,52 @@ fn bit(column: usize) -> u128 {
     1 << column.min(127)
 }
 
-impl Column {
-    /// What a column is for the rows of one resource. Nothing where that is not to be told, or the resource is refused.
-    fn of(
-        evaluator: &Evaluator<'_>,
-        (cell, sources): (&Cell, &[(usize, Source)]),
-        (root, first): (u32, u32),
-        gathered: &Gathered<'_>,
-    ) -> Option<Self> {
-        let rows = || gathered.rows.chunks_exact(gathered.width());
-        let place = |row: &[u32], walk: usize| gathered.walks[walk].get(row[walk] as usize);
-        let nothing = || Self::Told(runs(rows().map(|_| Some(Told::Nothing))).unwrap_or_default());
-        if cell.literal.is_some() {
-            return Some(nothing());
-        }
-        if let [(walk, source)] = sources
-            && !source.by_shape(cell)
-        {
-            let places = || rows().map(|row| place(row, *walk).filter(|place| place.is_plain()));
-            if source.is_row_index(cell) {
-                return Some(Self::Told(runs(places().map(|place| Some(Told::RowIndex(place?.row_index))))?));
+/// What a column has in the rows of one resource; where expressions are evaluated goes behind the other places. Nothing where that
+/// is not to be told, or the resource is refused.
+fn column_of(
+    evaluator: &Evaluator<'_>,
+    (cell, sources): (&Cell, &[(usize, Source)]),
+    (root, first): (u32, u32),
+    gathered: &Gathered<'_>,
+    places: &mut Vec<(u32, u32)>,
+) -> Option<Vec<Told>> {
+    let rows = || gathered.rows.chunks_exact(gathered.width());
+    let place = |row: &[u32], walk: usize| gathered.walks[walk].get(row[walk] as usize);
+    if cell.literal.is_some() {
+        return Some(vec![Told::Nothing; rows().len()]);
+    }
+    if let [(walk, source)] = sources
+        && !source.by_shape(cell)
+    {
+        let before = places.len();
+        let mut evaluated = |place: &Place| {
+            let node = if place.node == NONE { NONE } else { place.node - root };
+            if places[before..].last() != Some(&(node, place.row_index)) {
+                places.push((node, place.row_index));
             }
-            if places().all(|place| place.is_some_and(|place| source.is_nothing(evaluator, place))) {
-                return Some(nothing());
-            }
-            let from_root = |node: u32| if node == NONE { NONE } else { node - root };
-            let places = places().map(|place| place.map(|place| (from_root(place.node), place.row_index)));
-            return Some(Self::Evaluated(runs(places)?));
-        }
-        // Of a union's branches a row has a place in one.
-        let cells = rows().map(|row| {
-            let mut told = Told::Nothing;
-            for (walk, source) in sources {
-                if let Some(place) = place(row, *walk) {
-                    told = source.by_shape(cell).then(|| source.told(evaluator, cell, place, first))??;
-                }
-            }
-            Some(told)
+            Told::Evaluated(number(places.len() - 1))
+        };
+        let told = rows().map(|row| {
+            let place = place(row, *walk).filter(|place| place.is_plain())?;
+            Some(match source.operation {
+                Operation::RowIndex if !cell.collection => Told::RowIndex(place.row_index),
+                _ if source.is_nothing(evaluator, place) => Told::Nothing,
+                _ => evaluated(place),
+            })
         });
-        Some(Self::Told(runs(cells)?))
+        return told.collect();
     }
-
-    fn is_filled(&self) -> bool {
-        match self {
-            Self::Told(runs) => runs.iter().any(|(told, _)| *told != Told::Nothing),
-            Self::Evaluated(_) => true,
+    // Of a union's branches a row has a place in one.
+    let told = rows().map(|row| {
+        let mut told = Told::Nothing;
+        for (walk, source) in sources {
+            if let Some(place) = place(row, *walk) {
+                told = source.by_shape(cell).then(|| source.told(evaluator, cell, place, first))??;
+            }
         }
-    }
-
-    fn is_by_values(&self) -> bool {
-        match self {
-            Self::Told(runs) => runs.iter().all(|(told, _)| !matches!(told, Told::Node(_))),
-            Self::Evaluated(_) => false,
-        }
-    }
-
-    #[inline(always)]
-    fn told(&self) -> &[(Told, u32)] {
-        if let Self::Told(runs) = self { runs } else { &[] }
-    }
-}
-
-/// What comes several times in turn, once, with how often; nothing where something of it is not there.
-fn runs<T: PartialEq>(rows: impl Iterator<Item = Option<T>>) -> Option<Vec<(T, u32)>> {
-    let mut runs: Vec<(T, u32)> = Vec::new();
-    for row in rows {
-        let row = row?;
-        match runs.last_mut() {
-            Some((last, count)) if *last == row => *count += 1,
-            _ => runs.push((row, 1)),
-        }
-    }
-    Some(runs)
+        Some(told)
+    });
+    told.collect()
 }
 
 impl Source {
@@ -340,16 +329,17 @@ impl<'r, 'p> ByShape<'r, 'p> {
                 continue;
             }
             for (place, (root, _, rows)) in self.resources.iter().enumerate() {
-                match &rows.columns[number] {
-                    Column::Told(_) => cells.push((Filling::Nothing, rows.count)),
-                    Column::Evaluated(runs) => {
-                        for ((node, row_index), count) in runs {
-                            let item = (*node != NONE).then(|| Item::Node(*node + root));
-                            let focus = Focus::new(item, *row_index, *root);
-                            let Ok(filling) = evaluator.fill(cell, source, focus, items) else { return Err(place) };
-                            cells.push((filling, *count as usize));
+                for (told, count) in rows.column(number) {
+                    let filling = match told {
+                        Told::Evaluated(at) => {
+                            let (node, row_index) = rows.places[*at as usize];
+                            let item = (node != NONE).then(|| Item::Node(node + root));
+                            let focus = Focus::new(item, row_index, *root);
+                            evaluator.fill(cell, source, focus, items).map_err(|_| place)?
                         }
-                    }
+                        _ => Filling::Nothing,
+                    };
+                    cells.push((filling, *count as usize));
                 }
             }
         }
@@ -385,6 +375,8 @@ impl<'r, 'p> ByShape<'r, 'p> {
                 Told::Boolean(value) => Filling::Boolean(value),
                 Told::RowIndex(place) => Filling::RowIndex(place),
                 Told::Node(node) => Filling::Node(root + node),
+                // These come from what was evaluated.
+                Told::Evaluated(_) => Filling::Nothing,
             };
             *casts += match &sources[..] {
                 [(_, source)] if source.is_row_index(cell) => builder.extend(
@@ -424,8 +416,7 @@ impl<'r, 'p> ByShape<'r, 'p> {
     ) -> impl Iterator<Item = (Filling, usize)> + 'r {
         self.resources.iter().flat_map(move |(root, first, rows)| {
             let values = arena.values().get(*first as usize..).unwrap_or_default();
-            let runs = rows.columns[column].told();
-            runs.iter().map(move |(told, count)| (cell(*root, values, *told), *count as usize))
+            rows.column(column).iter().map(move |(told, count)| (cell(*root, values, *told), *count as usize))
         })
     }
 }

@@ -22,10 +22,12 @@ const BLOCKS_PER_THREAD: u64 = 3;
 pub const FAILURES_KEPT: usize = 100;
 
 /// Whole lines of NDJSON, or one document.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Block {
     /// The lines.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
+    /// Where each line ends; the last one may lack its line break.
+    ends: Vec<usize>,
     /// The place of the first line in its input, from 0.
     pub first_line: u64,
     /// Lines to leave out, as places in the input, in order.
@@ -35,11 +37,32 @@ pub struct Block {
 }
 
 impl Block {
-    /// How many lines it holds; the last one may lack its line break.
+    /// The lines of an input, of which the first one has this place.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, first_line: u64, input: usize) -> Self {
+        let mut ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).collect();
+        if bytes.last().is_some_and(|last| *last != b'\n') {
+            ends.push(bytes.len());
+        }
+        Self { bytes, ends, first_line, skip: Vec::new(), input }
+    }
+
+    /// How many lines it holds.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        let breaks = memchr::memchr_iter(b'\n', &self.bytes).count() as u64;
-        breaks + u64::from(!self.bytes.is_empty() && !self.bytes.ends_with(b"\n"))
+        self.ends.len() as u64
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
 
@@ -365,11 +388,10 @@ impl<'p> Lines<'p> {
         // One check for the whole block where all is well, line by line where it is not.
         let whole = simdutf8::basic::from_utf8(&block.bytes).ok();
         let mut start = 0;
-        let ends = memchr::memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
-        for (place, end) in (block.first_line..).zip(ends) {
-            let range = start..end;
+        for (place, end) in (block.first_line..).zip(&block.ends) {
+            let range = start..*end;
             start = end + 1;
-            if range.is_empty() || range.start > block.bytes.len() || skip.next_if_eq(&place).is_some() {
+            if range.is_empty() || skip.next_if_eq(&place).is_some() {
                 continue;
             }
             let bytes = &block.bytes[range.clone()];
@@ -568,10 +590,10 @@ mod tests {
         ];
         let mut sinks = vec![Ids(Vec::new(), room), Ids(Vec::new(), room)];
         let lines: Vec<&str> = text.lines().collect();
-        let mut blocks = lines.chunks(lines_per_block).enumerate().map(|(number, lines)| Block {
-            bytes: format!("{}\n", lines.join("\n")).into_bytes(),
-            first_line: (number * lines_per_block) as u64,
-            ..Block::default()
+        let mut blocks = lines.chunks(lines_per_block).enumerate().map(|(number, lines)| {
+            // The last line of a block may lack its line break.
+            let text = lines.join("\n") + if number % 2 == 0 { "\n" } else { "" };
+            Block::new(text.into_bytes(), (number * lines_per_block) as u64, 0)
         });
         let refused = Mutex::new(BTreeSet::new());
         let done = flatten(

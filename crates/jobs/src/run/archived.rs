@@ -23,11 +23,11 @@ pub(super) fn blocks(
     let ledger = Ledger::open(&lake.ledger_path())?;
     let (run, resource_type) = (run.to_owned(), resource_type.to_owned());
     let (mut line, mut known, mut exhausted) = (0_u64, Vec::<u64>::new(), false);
-    Ok(move |memory| {
-        let mut block = Block { bytes: memory, first_line: line, ..Block::default() };
-        if !archive.next_block(&mut block.bytes)? {
+    Ok(move |mut bytes| {
+        if !archive.next_block(&mut bytes)? {
             return Ok(None);
         }
+        let mut block = Block::new(bytes, line, 0);
         line += block.lines();
         while !exhausted && known.last().is_none_or(|last| *last < line) {
             let from = known.last().map_or(block.first_line, |last| last + 1);

@@ -98,9 +98,9 @@ impl<'q> Reader<'q> {
             }
             let input = files.len().saturating_sub(1);
             drop(files);
-            let block = Block { bytes, first_line: self.line, skip: Vec::new(), input };
+            let block = Block::new(bytes, self.line, input);
             self.line += block.lines();
-            self.read += block.bytes.len() as u64;
+            self.read += block.len() as u64;
             self.bar.set_position(self.read);
             return Ok(Some(block));
         }
