@@ -6,8 +6,6 @@
 //!
 //! Shapes are the paths of a tree, from what stands before the first value to what stands behind the last one.
 
-use std::collections::HashMap;
-
 use fhirvest_fhir::{
     quotes::{LookedFor, Quotes, plain_end, string_end},
     walk::Walk,
@@ -233,8 +231,8 @@ impl Shapes {
     ) -> Option<()> {
         let (parts, true) = lesson::parts(trie, text, quotes) else { return None };
         let bytes = text.as_bytes();
-        // By where they begin and end, the number of each value that is kept.
-        let mut numbers = HashMap::new();
+        // Where each value that is kept begins, and its length: they have numbers in this order.
+        let mut values = Vec::new();
         let (mut steps, mut fixed, mut gap_begins) = (Vec::new(), Vec::new(), 0);
         for part in parts {
             let content = part.gap.end..part.end;
@@ -247,7 +245,7 @@ impl Shapes {
                 Next::End => Kind::End(Arena::number(self.shapes.len())),
             };
             if matches!(kind, Kind::Text | Kind::Number | Kind::Json) {
-                numbers.insert((begin + content.start, content.len()), Arena::number(numbers.len()));
+                values.push((begin + content.start, content.len()));
             }
             if let Next::Text(name) = part.value
                 && trie.is_compared(name)
@@ -262,7 +260,7 @@ impl Shapes {
             steps.push((gap, std::mem::take(&mut fixed), kind, part.depth));
             gap_begins = content.end;
         }
-        let number = |piece: Piece| Some(Piece::numbered(*numbers.get(&piece.place())?));
+        let number = |piece: Piece| Some(Piece::numbered(Arena::number(values.binary_search(&piece.place()).ok()?)));
         let from_root = |place: u32| if place == NONE { NONE } else { place - root };
         let (resource, nodes) = nodes.split_first()?;
         let nodes = nodes.iter().map(|node| {
@@ -276,7 +274,7 @@ impl Shapes {
         });
         let nodes = nodes.collect::<Option<Box<[Node]>>>()?;
         let with_value = |node: &&Node| matches!(node.value, Value::Text(_) | Value::Number(_) | Value::Json(_));
-        if nodes.iter().filter(with_value).count() != numbers.len() {
+        if nodes.iter().filter(with_value).count() != values.len() {
             // A key is there twice.
             return None;
         }
