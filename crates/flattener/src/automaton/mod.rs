@@ -4,9 +4,6 @@
 //! arena's nodes. From then on reading is comparing with them, and looking for the ends of values; a text that is not known,
 //! or a duplicate key, sends the resource to the thorough way, which gives the same nodes.
 //!
-//! Texts that recur (code systems, urls, codes) become a part of what is compared: two gaps and the text between them are joined
-//! to one, once the text was the same often enough.
-//!
 //! A state is a place among the trie's names, with whether each of its elements stands in a list: all that the meaning of
 //! what follows depends on, but for duplicate keys, which are looked for separately.
 
@@ -32,12 +29,6 @@ const MOST_GAPS: usize = 1 << 12;
 const MOST_BYTES: usize = 1 << 18;
 const MOST_AFTER_ONE: usize = 32;
 
-/// Of so many resources one is looked at for texts that recur; how often one has to be the same there, and the bytes of what
-/// is joined.
-const OBSERVED: u32 = 32;
-const RECURS: u32 = 4;
-const MOST_JOINED: usize = 1 << 10;
-
 /// How many resources more may be unknown than known before the automaton rests, how far the known ones count, and how many
 /// resources it rests for.
 const CREDIT: u32 = 256;
@@ -54,8 +45,6 @@ pub(crate) struct Automaton {
     gaps: usize,
     bytes: usize,
     trust: Trust,
-    /// Resources up to the next one that is looked at for texts that recur.
-    unobserved: u32,
     /// The objects that the one being read stands in.
     around: Vec<Frame>,
 }
@@ -117,9 +106,6 @@ struct Gap {
     depth: u32,
     /// The state after the value.
     to: u32,
-    /// The last text after it that was looked at, and how often it was the same before.
-    seen: Box<[u8]>,
-    recurs: u32,
 }
 
 /// What a part of a gap does.
@@ -137,8 +123,6 @@ enum What {
     /// Out of it; the place in the gap after it.
     Close(u32),
     Boolean(u32, bool),
-    /// A string that recurs: where it begins in the gap, and its length.
-    Text(u32, u32, u32),
     /// A key without a value that is kept.
     Nothing,
 }
@@ -243,34 +227,17 @@ impl Automaton {
         if !self.trust.tries() {
             return false;
         }
-        let is_known = match self.unobserved.checked_sub(1) {
-            Some(left) => {
-                self.unobserved = left;
-                self.run::<false>(arena, (text, begin), root).is_some()
-            }
-            None => {
-                self.unobserved = OBSERVED;
-                self.run::<true>(arena, (text, begin), root).is_some()
-            }
-        };
+        let is_known = self.run(arena, (text, begin), root).is_some();
         self.trust.tried(is_known);
         is_known
     }
 
-    fn run<const OBSERVED: bool>(&mut self, arena: &mut Arena, (text, begin): (&str, usize), root: u32) -> Option<()> {
+    fn run(&mut self, arena: &mut Arena, (text, begin): (&str, usize), root: u32) -> Option<()> {
         let bytes = text.as_bytes();
         self.around.clear();
         let mut frame = Frame::new(root, None);
         let (mut at, mut state) = (0, 0_u32);
-        // The gap before a text that recurs.
-        let mut before = None;
         loop {
-            if OBSERVED {
-                let next = self.longest(bytes, (state, at))?;
-                if let Some(before) = before.take() {
-                    self.join(before, next);
-                }
-            }
             let Self { states, around, .. } = self;
             let gap = states.get_mut(state as usize)?.next(bytes, at)?;
             for Operation { key, what } in &gap.operations {
@@ -296,10 +263,6 @@ impl Automaton {
                     What::Boolean(name, value) => {
                         frame.add(arena, name, Value::Boolean(value));
                     }
-                    What::Text(name, start, length) => {
-                        let start = begin + at + start as usize;
-                        frame.add(arena, name, Value::Text(Arena::piece(start, start + length as usize)));
-                    }
                     What::Nothing => {}
                 }
             }
@@ -307,7 +270,6 @@ impl Automaton {
                 return None;
             }
             at += gap.text.all.len();
-            let begins = at;
             at = match gap.value {
                 Next::Text(name) => match plain_end(bytes, at) {
                     Some(end) => {
@@ -336,61 +298,9 @@ impl Automaton {
                 Next::Skipped => Walk::within(text, LookedFor(bytes), gap.depth).skip(at)?,
                 Next::End => break,
             };
-            let (to, is_text) = (gap.to, matches!(gap.value, Next::Text(_) | Next::SkippedText));
-            if OBSERVED && is_text {
-                let gap = (state, states.get(state as usize)?.last);
-                before = self.recurs(gap, &bytes[begins..at]).then_some(gap);
-            }
-            state = to;
+            state = gap.to;
         }
         (at == bytes.len()).then_some(())
-    }
-
-    /// Has the longest of what is known at a place of a text, after a state, be what is compared first; gives it.
-    fn longest(&mut self, text: &[u8], (state, at): (u32, usize)) -> Option<(u32, usize)> {
-        let state_of = self.states.get_mut(state as usize)?;
-        // What is joined comes later than its parts.
-        state_of.last = state_of.gaps.iter().rposition(|gap| gap.is_at(text, at))?;
-        Some((state, state_of.last))
-    }
-
-    fn gap(&mut self, (state, number): (u32, usize)) -> Option<&mut Gap> {
-        self.states.get_mut(state as usize)?.gaps.get_mut(number)
-    }
-
-    /// Whether the text after a gap has recurred often enough. One with escapes is no value as it stands.
-    fn recurs(&mut self, gap: (u32, usize), text: &[u8]) -> bool {
-        let Some(gap) = self.gap(gap) else { return false };
-        if *gap.seen == *text {
-            gap.recurs += 1;
-        } else if text.len() <= MOST_JOINED && !text.contains(&b'\\') {
-            (gap.seen, gap.recurs) = (text.into(), 0);
-        }
-        gap.recurs >= RECURS && *gap.seen == *text
-    }
-
-    /// Joins a gap, the text that was seen after it, and the gap that follows.
-    fn join(&mut self, first: (u32, usize), second: (u32, usize)) -> Option<()> {
-        if self.gaps >= MOST_GAPS || self.bytes >= MOST_BYTES {
-            return None;
-        }
-        let one = self.gap(first)?;
-        let (begins, text) = (one.text.all.len(), [&one.text.all[..], &one.seen].concat());
-        let what = match one.value {
-            Next::Text(name) => What::Text(name, Arena::number(begins), Arena::number(one.seen.len())),
-            _ => What::Nothing,
-        };
-        let mut operations = one.operations.to_vec();
-        operations.push(Operation { key: one.key, what });
-        let two = self.gap(second)?;
-        let by = Arena::number(text.len());
-        operations.extend(two.operations.iter().map(|operation| operation.moved(by)));
-        let text = [&text[..], &two.text.all].concat();
-        let (value, key, depth, to) = (two.value, two.key, two.depth, two.to);
-        if text.len() <= MOST_JOINED {
-            self.add(first.0, &text, Gap::new(&text, operations, (value, key, depth), to));
-        }
-        Some(())
     }
 
     /// Adds what may follow a state, unless it is known, or too much would be.
@@ -440,7 +350,7 @@ fn unescaped(text: &str, at: usize) -> Option<(usize, String)> {
 impl Gap {
     fn new(text: &[u8], operations: Vec<Operation>, (value, key, depth): (Next, u64, u32), to: u32) -> Self {
         let (text, operations) = (Written::new(text), operations.into());
-        Self { text, operations, value, key, depth, to, seen: Box::default(), recurs: 0 }
+        Self { text, operations, value, key, depth, to }
     }
 
     /// Whether a text has it at a place. What ends where a number begins is the beginning of what ends in a string, or in `null`.
@@ -458,25 +368,12 @@ impl Gap {
     }
 }
 
-impl Operation {
-    /// The same in a gap that begins so many bytes before.
-    fn moved(self, by: u32) -> Self {
-        let what = match self.what {
-            What::Open(name, json) => What::Open(name, json.map(|json| json + by)),
-            What::Close(end) => What::Close(end + by),
-            What::Text(name, start, length) => What::Text(name, start + by, length),
-            What::Boolean(..) | What::Nothing => self.what,
-        };
-        Self { what, ..self }
-    }
-}
-
 impl State {
     /// What stands at a place of a text, if it is known.
     #[inline(always)]
     fn next(&mut self, text: &[u8], at: usize) -> Option<&Gap> {
         if !self.gaps.get(self.last)?.is_at(text, at) {
-            self.last = self.gaps.iter().rposition(|gap| gap.is_at(text, at))?;
+            self.last = self.gaps.iter().position(|gap| gap.is_at(text, at))?;
         }
         self.gaps.get(self.last)
     }
@@ -628,64 +525,6 @@ mod tests {
         ];
         let before = read(&texts);
         assert_eq!(read(&texts), before.map(|credit| credit + 10));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
-        #[test]
-        fn what_recurs_is_read_as_the_thorough_way_reads_it(
-            texts in prop::collection::vec(resources(), 1..4),
-            order in prop::collection::vec(any::<prop::sample::Index>(), 20),
-            rare in resources(),
-        ) {
-            let trie = trie();
-            let told = |text: &String| {
-                let mut thorough = Arena::default();
-                (thorough.read(&trie, text), thorough.told())
-            };
-            let expected: Vec<_> = texts.iter().chain([&rare]).map(told).collect();
-            let mut learned = Arena::without_shapes();
-            for number in 0..20 * OBSERVED as usize {
-                let place = order[number % order.len()].index(texts.len());
-                let place = if number % 191 == 190 { texts.len() } else { place };
-                let text = texts.get(place).unwrap_or(&rare);
-                learned.clear();
-                prop_assert_eq!(&(learned.read(&trie, text), learned.told()), &expected[place], "{}", text);
-            }
-        }
-    }
-
-    #[test]
-    fn a_text_that_recurs_is_joined_with_what_stands_around_it_until_it_no_longer_does() {
-        let trie = trie();
-        let text = |number: u32, family: &str| {
-            let name = format!(r#"{{"use":"official","family":"{family}","x":"y","given":["A","B"]}}"#);
-            format!(r#"{{"resourceType":"P","id":"{number}","kept":{{"name":{name}}},"name":[{name}],"active":true}}"#)
-        };
-        let mut arena = Arena::without_shapes();
-        let mut read = |numbers: std::ops::Range<u32>, family: &str| {
-            for number in numbers {
-                // Some have a key twice, behind a text that recurs.
-                let again = if number % 7 == 6 { r#""use":"old","# } else { "" };
-                let text = text(number, family).replace(r#""x":"#, &format!(r#"{again}"x":"#));
-                let mut thorough = Arena::default();
-                arena.clear();
-                assert_eq!(arena.read(&trie, &text), thorough.read(&trie, &text));
-                assert_eq!(arena.told(), thorough.told());
-            }
-            let automaton = arena.automaton().unwrap();
-            let mut gaps = 1;
-            let mut state = &automaton.states[0];
-            while let Some(gap) = state.gaps.get(state.last).filter(|gap| gap.value != Next::End) {
-                state = &automaton.states[gap.to as usize];
-                gaps += 1;
-            }
-            gaps
-        };
-        assert!(read(0..2, "F") > 6);
-        assert_eq!(read(2..2000, "F"), 3, "up to the id, from there to the list that is skipped, and the rest");
-        assert!(read(2000..2001, "G") > 3);
-        assert_eq!(read(2001..4000, "H"), 3);
     }
 
     #[test]
