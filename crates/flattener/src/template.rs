@@ -48,8 +48,8 @@ enum Told {
     /// A number, in a column that is not of texts.
     Number(u32),
     Boolean(bool),
-    /// The key in a reference.
-    Key(u32),
+    /// The key in a reference: the place of the source that says of which type, and the value.
+    Key(u16, u32),
     RowIndex(u32),
     Node(u32),
     /// What an expression gives at a place.
@@ -230,9 +230,9 @@ fn column_of(
     // Of a union's branches a row has a place in one.
     let told = rows().map(|row| {
         let mut told = Told::Nothing;
-        for (walk, source) in sources {
+        for (number, (walk, source)) in (0..=u16::MAX).zip(sources) {
             if let Some(place) = place(row, *walk) {
-                told = source.by_shape(cell).then(|| source.told(evaluator, cell, place, first))??;
+                told = source.by_shape(cell).then(|| source.told(evaluator, (number, cell), place, first))??;
             }
         }
         Some(told)
@@ -258,8 +258,9 @@ impl Source {
         (node != SEVERAL).then_some(node)
     }
 
-    /// What a column has of it at a place of a resource, of which the first value is given. Nothing where it is not to be told.
-    fn told(&self, evaluator: &Evaluator<'_>, cell: &Cell, place: &Place, first: u32) -> Option<Told> {
+    /// What a column has of it, one of its sources, at a place of a resource, of which the first value is given. Nothing where it is
+    /// not to be told.
+    fn told(&self, evaluator: &Evaluator<'_>, (source, cell): (u16, &Cell), place: &Place, first: u32) -> Option<Told> {
         let node = self.node(evaluator, place)?;
         if node == NONE {
             return Some(Told::Nothing);
@@ -270,7 +271,7 @@ impl Source {
         };
         let is_key = matches!(self.fast, Fast::Keys(..));
         Some(match evaluator.arena.value(node) {
-            Value::Text(piece) if is_key => Told::Key(number(piece)?),
+            Value::Text(piece) if is_key => Told::Key(source, number(piece)?),
             _ if is_key => Told::Nothing,
             Value::Text(piece) => Told::Text(number(piece)?),
             Value::Number(piece) if cell.scalar == Scalar::Text => Told::Text(number(piece)?),
@@ -367,40 +368,25 @@ impl<'r, 'p> ByShape<'r, 'p> {
                 continue;
             }
             let items = &evaluated.items[..];
-            let arena = evaluator.arena;
-            let other = move |root: u32, values: &[Piece], told: Told| match told {
-                Told::Nothing => Filling::Nothing,
-                Told::Text(value) | Told::Key(value) => Filling::Text(values[value as usize]),
+            let cell = |root: u32, values: &[Piece], told: Told| match told {
+                Told::Text(value) => Filling::Text(values[value as usize]),
+                Told::Key(source, value) => match &sources[usize::from(source)].1.fast {
+                    Fast::Keys(_, _, of_type) => {
+                        let key = evaluator.key_in(values[value as usize], of_type.as_deref());
+                        key.map_or(Filling::Nothing, Filling::Text)
+                    }
+                    _ => Filling::Nothing,
+                },
                 Told::Number(value) => Filling::Number(values[value as usize]),
                 Told::Boolean(value) => Filling::Boolean(value),
                 Told::RowIndex(place) => Filling::RowIndex(place),
                 Told::Node(node) => Filling::Node(root + node),
-                // These come from what was evaluated.
-                Told::Evaluated(_) => Filling::Nothing,
+                Told::Nothing | Told::Evaluated(_) => Filling::Nothing,
             };
-            *casts += match &sources[..] {
-                [(_, source)] if source.is_row_index(cell) => builder.extend(
-                    evaluator,
-                    self.cells(arena, number, |_, _, told| match told {
-                        Told::RowIndex(place) => Filling::RowIndex(place),
-                        _ => Filling::Nothing,
-                    }),
-                    items,
-                ),
-                [(_, source)] if !source.by_shape(cell) => {
-                    builder.extend(evaluator, evaluated.columns[number].iter().copied(), items)
-                }
-                [(_, Source { fast: Fast::Keys(_, _, of_type), .. })] => {
-                    let key = |_, values: &[Piece], told| match told {
-                        Told::Key(value) => {
-                            let key = evaluator.key_in(values[value as usize], of_type.as_deref());
-                            key.map_or(Filling::Nothing, Filling::Text)
-                        }
-                        _ => Filling::Nothing,
-                    };
-                    builder.extend(evaluator, self.cells(arena, number, key), items)
-                }
-                _ => builder.extend(evaluator, self.cells(arena, number, other), items),
+            let evaluated = &evaluated.columns[number];
+            *casts += match evaluated.is_empty() {
+                true => builder.extend(evaluator, self.cells(evaluator.arena, number, &cell), items),
+                false => builder.extend(evaluator, evaluated.iter().copied(), items),
             };
         }
         all
@@ -408,12 +394,15 @@ impl<'r, 'p> ByShape<'r, 'p> {
 
     /// The cells of a column of which the shapes tell what they are.
     #[inline(always)]
-    fn cells(
+    fn cells<'c>(
         self,
-        arena: &'r Arena,
+        arena: &'c Arena,
         column: usize,
-        cell: impl Fn(u32, &[Piece], Told) -> Filling + Copy + 'r,
-    ) -> impl Iterator<Item = (Filling, usize)> + 'r {
+        cell: &'c impl Fn(u32, &[Piece], Told) -> Filling,
+    ) -> impl Iterator<Item = (Filling, usize)> + 'c
+    where
+        'r: 'c,
+    {
         self.resources.iter().flat_map(move |(root, first, rows)| {
             let values = arena.values().get(*first as usize..).unwrap_or_default();
             rows.column(column).iter().map(move |(told, count)| (cell(*root, values, *told), *count as usize))

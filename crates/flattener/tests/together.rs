@@ -121,7 +121,8 @@ const BY_SHAPE: [&str; 4] = [
         {"column": [{"name": "id", "path": "id"}]},
         {"unionAll": [
             {"forEach": "telecom", "column": [{"name": "what", "path": "system"}, {"name": "it", "path": "value"}]},
-            {"forEach": "identifier", "column": [{"name": "what", "path": "system"}, {"name": "it", "path": "value"}]}]}]}"#,
+            {"forEach": "identifier", "column": [{"name": "what", "path": "system"}, {"name": "it", "path": "value"}]},
+            {"forEach": "managingOrganization", "column": [{"name": "what", "path": "reference"}, {"name": "it", "path": "getReferenceKey(Organization)"}]}]}]}"#,
 ];
 
 /// Resources of a few structures with texts, each `@`, to be put in.
