@@ -385,8 +385,6 @@ impl<'p> Lines<'p> {
         refuse: &impl Fn(usize, &RowFailure, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut skip = block.skip.iter().copied().peekable();
-        // One check for the whole block where all is well, line by line where it is not.
-        let whole = simdutf8::basic::from_utf8(&block.bytes).ok();
         let mut start = 0;
         for (place, end) in (block.first_line..).zip(&block.ends) {
             let range = start..*end;
@@ -395,10 +393,8 @@ impl<'p> Lines<'p> {
                 continue;
             }
             let bytes = &block.bytes[range.clone()];
-            let line = match whole {
-                Some(text) => text.get(range.clone()),
-                None => std::str::from_utf8(bytes).ok(),
-            };
+            // Line by line, though the whole block would be one check: it would leave the cache before its lines are read.
+            let line = simdutf8::basic::from_utf8(bytes).ok();
             let route = match line.map(str::trim_ascii) {
                 Some("") => continue,
                 Some(line) => self.line(line),
