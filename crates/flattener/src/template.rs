@@ -358,8 +358,8 @@ impl<'r, 'p> ByShape<'r, 'p> {
         let (filled, all) =
             self.resources.iter().fold((0, 0), |(filled, all), (_, _, rows)| (filled | rows.filled, all + rows.count));
         let sources = self.view.columns.iter().zip(&self.view.sources);
-        for (number, ((builder, casts), (cell, sources))) in builders.iter_mut().zip(casts).zip(sources).enumerate() {
-            if let Some(text) = &cell.literal {
+        for (number, ((builder, casts), (of, sources))) in builders.iter_mut().zip(casts).zip(sources).enumerate() {
+            if let Some(text) = &of.literal {
                 builder.text(text, all);
                 continue;
             }
@@ -384,9 +384,28 @@ impl<'r, 'p> ByShape<'r, 'p> {
                 Told::Nothing | Told::Evaluated(_) => Filling::Nothing,
             };
             let evaluated = &evaluated.columns[number];
-            *casts += match evaluated.is_empty() {
-                true => builder.extend(evaluator, self.cells(evaluator.arena, number, &cell), items),
-                false => builder.extend(evaluator, evaluated.iter().copied(), items),
+            let arena = evaluator.arena;
+            // A closure for each kind of column that is quick, so that it is compiled into the loop over the cells.
+            let row_index = |_: u32, _: &[Piece], told: Told| match told {
+                Told::RowIndex(place) => Filling::RowIndex(place),
+                _ => Filling::Nothing,
+            };
+            let text = |root: u32, values: &[Piece], told: Told| match told {
+                Told::Text(value) => Filling::Text(values[value as usize]),
+                Told::Node(node) => Filling::Node(root + node),
+                Told::Boolean(value) => Filling::Boolean(value),
+                _ => Filling::Nothing,
+            };
+            let has_keys = sources.iter().any(|(_, source)| matches!(source.fast, Fast::Keys(..)));
+            *casts += match &sources[..] {
+                _ if !evaluated.is_empty() => builder.extend(evaluator, evaluated.iter().copied(), items),
+                [(_, source)] if source.is_row_index(of) => {
+                    builder.extend(evaluator, self.cells(arena, number, row_index), items)
+                }
+                _ if of.scalar == Scalar::Text && !has_keys => {
+                    builder.extend(evaluator, self.cells(arena, number, text), items)
+                }
+                _ => builder.extend(evaluator, self.cells(arena, number, cell), items),
             };
         }
         all
@@ -398,7 +417,7 @@ impl<'r, 'p> ByShape<'r, 'p> {
         self,
         arena: &'c Arena,
         column: usize,
-        cell: &'c impl Fn(u32, &[Piece], Told) -> Filling,
+        cell: impl Fn(u32, &[Piece], Told) -> Filling + Copy + 'c,
     ) -> impl Iterator<Item = (Filling, usize)> + 'c
     where
         'r: 'c,
