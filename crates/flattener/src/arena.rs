@@ -169,7 +169,7 @@ impl Arena {
     }
 
     /// Reads a text, which begins at a place of the arena's, into the nodes of the latest resource, piece by piece or thoroughly,
-    /// and keeps its shape if that is wanted.
+    /// has it learned, and keeps its shape if that is wanted.
     fn read_by_pieces(
         &mut self,
         trie: &Trie,
@@ -181,43 +181,30 @@ impl Arena {
         let first = root as usize;
         let (odd, paired) = (self.odd.len(), self.paired.len());
         let mut automaton = self.automaton.take().unwrap_or_else(|| Box::new(Automaton::new()));
-        let read = if automaton.read(self, (text, begin), root) {
+        let mut quotes = std::mem::take(&mut self.quotes);
+        let is_known = automaton.read(self, (text, begin), root);
+        let read = if is_known {
             Ok(())
         } else {
             self.nodes.truncate(first + 1);
             self.text.truncate(begin + text.len());
-            self.read_thoroughly(trie, (text, begin), root, &mut automaton)
+            let found = quotes.find(text.as_bytes());
+            found.and_then(|()| Scan::resource(self, trie, (text, begin), &quotes, root))
         };
-        self.automaton = Some(automaton);
-        read?;
-        self.note_first_of_resource(root);
-        if (self.odd.len(), self.paired.len()) == (odd, paired) && shapes.wants() {
-            let mut quotes = std::mem::take(&mut self.quotes);
-            if quotes.find(text.as_bytes()).is_ok() {
+        if read.is_ok() {
+            self.note_first_of_resource(root);
+        }
+        if read.is_ok() && (self.odd.len(), self.paired.len()) == (odd, paired) {
+            if !is_known {
+                automaton.learn(trie, text, &quotes);
+            }
+            // The automaton looks for no quotes.
+            if shapes.wants() && (!is_known || quotes.find(text.as_bytes()).is_ok()) {
                 let tops = &self.tops[place * self.names..];
                 shapes.keep(trie, (text, begin), &quotes, (root, &self.nodes[first..], tops));
             }
-            self.quotes = quotes;
         }
-        Ok(())
-    }
-
-    /// Reads a text, which begins at a place of the arena's, into the node of a resource, and has it learned.
-    fn read_thoroughly(
-        &mut self,
-        trie: &Trie,
-        (text, begin): (&str, usize),
-        root: u32,
-        automaton: &mut Automaton,
-    ) -> Result<(), JsonError> {
-        let mut quotes = std::mem::take(&mut self.quotes);
-        let (odd, paired) = (self.odd.len(), self.paired.len());
-        let found = quotes.find(text.as_bytes());
-        let read = found.and_then(|()| Scan::resource(self, trie, (text, begin), &quotes, root));
-        if read.is_ok() && (self.odd.len(), self.paired.len()) == (odd, paired) {
-            automaton.learn(trie, text, &quotes);
-        }
-        self.quotes = quotes;
+        (self.automaton, self.quotes) = (Some(automaton), quotes);
         read
     }
 

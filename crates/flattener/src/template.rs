@@ -1,6 +1,6 @@
-//! What a view makes of a shape of resources: how many rows, and which node each cell is of. It is found out by one resource of
-//! the shape, and holds for all others, since a shape has everything that decides it ([`crate::automaton`]). Only what is in the
-//! nodes is looked at again, and expressions that are more than a way to a node are evaluated.
+//! What a view makes of a shape of resources: how many rows, and which value each cell is. It is found out by one resource of the
+//! shape, and holds for all others, since a shape has everything that decides it ([`crate::automaton`]). Only the values are
+//! looked at again, and expressions that are more than a way to a node are evaluated.
 
 use crate::{
     arena::{Arena, NONE, Piece, SEVERAL, Value},
@@ -105,7 +105,8 @@ impl Templates {
                 templates.resize_with(templates.len().max(shape + 1), Template::default);
                 if let Template::Untold = templates[shape] {
                     templates[shape] = match view.by_shape {
-                        true => Template::of(evaluator, view, (*root, *first), gathered),
+                        true => Rows::of(evaluator, view, (*root, *first), gathered)
+                            .map_or(Template::Without, Template::With),
                         false => Template::Without,
                     };
                 }
@@ -136,23 +137,14 @@ fn are_most(some: usize, all: usize) -> bool {
 }
 
 impl Template {
-    /// What a view makes of the shape of a resource, of which the node and the first value are given. None of the arena's values
-    /// is odd.
-    fn of<'p>(
-        evaluator: &Evaluator<'_>,
-        view: &'p Compiled,
-        resource: (u32, u32),
-        gathered: &mut Gathered<'p>,
-    ) -> Self {
-        Rows::of(evaluator, view, resource, gathered).map_or(Self::Without, Self::With)
-    }
-
     pub(crate) fn rows(&self) -> Option<&Rows> {
         if let Self::With(rows) = self { Some(rows) } else { None }
     }
 }
 
 impl Rows {
+    /// What a view makes of the shape of a resource, of which the node and the first value are given. None of the arena's values
+    /// is odd.
     fn of<'p>(
         evaluator: &Evaluator<'_>,
         view: &'p Compiled,
@@ -219,10 +211,12 @@ fn column_of(
         };
         let told = rows().map(|row| {
             let place = place(row, *walk).filter(|place| place.is_plain())?;
-            Some(match source.operation {
-                Operation::RowIndex if !cell.collection => Told::RowIndex(place.row_index),
-                _ if source.is_nothing(evaluator, place) => Told::Nothing,
-                _ => evaluated(place),
+            Some(if source.is_row_index(cell) {
+                Told::RowIndex(place.row_index)
+            } else if source.is_nothing(evaluator, place) {
+                Told::Nothing
+            } else {
+                evaluated(place)
             })
         });
         return told.collect();
@@ -301,8 +295,8 @@ pub(crate) struct ByShape<'r, 'p> {
 /// What expressions give, column by column; the memory is used again.
 #[derive(Debug, Default)]
 pub(crate) struct Evaluated<'p> {
-    pub(crate) columns: Vec<Vec<(Filling, usize)>>,
-    pub(crate) items: Vec<Item<'p>>,
+    columns: Vec<Vec<(Filling, usize)>>,
+    items: Vec<Item<'p>>,
 }
 
 impl Evaluated<'_> {

@@ -52,18 +52,6 @@ impl Block {
     pub fn lines(&self) -> u64 {
         self.ends.len() as u64
     }
-
-    /// How many bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether it holds nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
 }
 
 /// What takes the rows of one table, in the order of the input.

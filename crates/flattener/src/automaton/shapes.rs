@@ -75,8 +75,6 @@ struct Shape {
     /// The names among the resource's children, and the first node of each.
     names: u64,
     tops: Box<[u32]>,
-    /// The value that is the resource's type.
-    resource_type: Option<usize>,
 }
 
 impl Default for Shapes {
@@ -177,7 +175,10 @@ impl Shapes {
 
     /// The value that is the type of a shape's resources.
     pub(crate) fn resource_type(&self, shape: u32) -> Option<usize> {
-        self.shapes.get(shape as usize)?.resource_type
+        let Shape { nodes, tops, .. } = self.shapes.get(shape as usize)?;
+        // The resource's own node is not among the nodes.
+        let node = tops.get(Trie::RESOURCE_TYPE as usize)?.checked_sub(1)?;
+        if let Value::Text(piece) = nodes.get(node as usize)?.value { Some(piece.number()) } else { None }
     }
 
     /// For a resource of a shape and with these values: the names among its children, its nodes but its own, of which the number is
@@ -278,14 +279,8 @@ impl Shapes {
             // A key is there twice.
             return None;
         }
-        let tops: Box<[u32]> = tops.iter().map(|top| from_root(*top)).collect();
-        let type_node =
-            tops.get(Trie::RESOURCE_TYPE as usize).and_then(|node| nodes.get((*node).checked_sub(1)? as usize));
-        let resource_type = type_node.and_then(|node| match node.value {
-            Value::Text(piece) => Some(piece.number()),
-            _ => None,
-        });
-        self.shapes.push(Shape { nodes, names: resource.names, tops, resource_type });
+        let tops = tops.iter().map(|top| from_root(*top)).collect();
+        self.shapes.push(Shape { nodes, names: resource.names, tops });
         let mut last = 0;
         for (gap, fixed, kind, depth) in steps {
             last = self.step(last, gap, fixed, kind, depth);

@@ -98,9 +98,9 @@ impl<'q> Reader<'q> {
             }
             let input = files.len().saturating_sub(1);
             drop(files);
+            self.read += bytes.len() as u64;
             let block = Block::new(bytes, self.line, input);
             self.line += block.lines();
-            self.read += block.len() as u64;
             self.bar.set_position(self.read);
             return Ok(Some(block));
         }
